@@ -1,0 +1,292 @@
+"""Files: JSON Lines in and out, append-only stores that survive a kill, atomic writes, run directories.
+
+What is promised: a line is either whole or, if a kill tore it, cut off when the store is opened again; a file written by
+`atomic_write` is either the old one or the new one; a stage whose marker is present has finished. Not promised: two writers on
+one store at the same time.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from importlib import metadata
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Protocol, Self, TypeVar
+
+from .errors import CoderlError, DataError
+
+
+class JsonRecord(Protocol):
+    """What a store can hold: anything with `to_json` and `from_json` (see records.py)."""
+
+    def to_json(self) -> dict[str, Any]: ...
+
+    @classmethod
+    def from_json(cls, data: object) -> Self: ...
+
+
+R = TypeVar("R", bound=JsonRecord)
+
+
+def _decode(line: bytes, path: Path, number: int) -> Any:
+    try:
+        return json.loads(line.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        raise DataError(f"not UTF-8 text ({error.reason} at byte {error.start}); save the file as UTF-8", path, number) from None
+    except json.JSONDecodeError as error:
+        raise DataError(f"not JSON ({error.msg} at column {error.colno}); every line must be one JSON object", path, number) from None
+    except RecursionError:
+        raise DataError("JSON nested too deeply to read", path, number) from None
+
+
+def iterate_records(path: str | Path, record: type[R]) -> Iterator[R]:
+    """Records of a JSON Lines file, one by one; blank lines are skipped.
+
+    Raises:
+        DataError: with file and line: no such file, broken JSON, missing or ill-typed field.
+    """
+    path = Path(path)
+    try:
+        stream = path.open("rb")
+    except FileNotFoundError:
+        raise DataError("no such file; check the path, or run the stage that writes it first", path) from None
+    except OSError as error:
+        raise DataError(f"cannot be opened ({error.strerror})", path) from None
+    with stream:
+        try:
+            for number, line in enumerate(stream, 1):
+                if line.strip():
+                    try:
+                        yield record.from_json(_decode(line, path, number))
+                    except DataError as error:
+                        raise error if error.path is not None else DataError(str(error), path, number) from None
+        except IsADirectoryError:
+            raise DataError("is a folder; give the .jsonl file inside it", path) from None
+
+
+def read_records(path: str | Path, record: type[R], *, allow_empty: bool = False) -> list[R]:
+    """All records of a JSON Lines file; an empty file is an error unless allowed."""
+    records = list(iterate_records(path, record))
+    if not records and not allow_empty:
+        raise DataError(f"holds no {record.__name__.lower()} records; a file with at least one line is needed", path)
+    return records
+
+
+def dump_line(data: dict[str, Any]) -> str:
+    """One JSON object as one line, UTF-8 safe (lone surrogates are escaped), with its newline."""
+    text = json.dumps(data, ensure_ascii=False, separators=(",", ":"))
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        text = json.dumps(data, separators=(",", ":"))
+    return text + "\n"
+
+
+def write_records(path: str | Path, records: Iterable[JsonRecord]) -> int:
+    """Write all records in one atomic step; returns how many."""
+    count = 0
+
+    def lines() -> Iterator[str]:
+        nonlocal count
+        for record in records:
+            count += 1
+            yield dump_line(record.to_json())
+
+    atomic_write(path, lines())
+    return count
+
+
+def atomic_write(path: str | Path, text: str | Iterable[str]) -> None:
+    """Write a text file so that a reader sees the old one or the new one, never half of it.
+
+    Raises:
+        CoderlError: the file cannot be written (full disk, no permission); the old file is untouched.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("w", encoding="utf-8") as stream:
+            for part in [text] if isinstance(text, str) else text:
+                stream.write(part)
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        raise CoderlError(write_failure(path, error)) from None
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_failure(path: str | Path, error: OSError) -> str:
+    """One sentence for a failed write."""
+    return f"{path}: cannot be written ({error.strerror or error}); what was finished before is kept: free space or choose another place and run the same command again"
+
+
+class AppendStore:
+    """An append-only JSON Lines file that a killed run can go on with.
+
+    Opening it cuts off a torn last line, reads the keys that are already there, and locks nothing. `key` maps a record to what
+    identifies it, e.g. (problem, index). Appending a key twice is a programming error and raises ValueError.
+    """
+
+    def __init__(self, path: str | Path, record: type[R], key: Callable[[Any], Hashable]) -> None:
+        self.path = Path(path)
+        self._record = record
+        self._key = key
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._cut_torn_line()
+            self.keys: set[Hashable] = {key(r) for r in iterate_records(self.path, record)} if self.path.exists() else set()
+            self._stream = self.path.open("a", encoding="utf-8")
+        except OSError as error:
+            raise CoderlError(write_failure(self.path, error)) from None
+
+    def _cut_torn_line(self) -> None:
+        if not self.path.exists() or self.path.stat().st_size == 0:
+            return
+        with self.path.open("rb+") as stream:
+            size = position = stream.seek(0, os.SEEK_END)
+            while position > 0:
+                start = max(0, position - 65536)
+                stream.seek(start)
+                block = stream.read(position - start)
+                newline = block.rfind(b"\n")
+                if newline >= 0:
+                    position = start + newline + 1
+                    break
+                position = start
+            if position != size:
+                stream.truncate(position)
+
+    def __contains__(self, key: Hashable) -> bool:
+        return key in self.keys
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def append(self, record: JsonRecord) -> None:
+        """Write one record and hand it to the operating system at once."""
+        key = self._key(record)
+        if key in self.keys:
+            raise ValueError(f"{self.path} already holds {key!r}")
+        try:
+            self._stream.write(dump_line(record.to_json()))
+            self._stream.flush()
+        except OSError as error:
+            raise CoderlError(write_failure(self.path, error)) from None
+        self.keys.add(key)
+
+    def close(self) -> None:
+        try:
+            self._stream.close()
+        except OSError as error:
+            raise CoderlError(write_failure(self.path, error)) from None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if kind is None:
+            self.close()
+        else:  # the first error is the one to report
+            try:
+                self._stream.close()
+            except OSError:
+                pass
+
+
+def file_hash(path: str | Path) -> str:
+    """SHA-256 of a file, hex."""
+    with Path(path).open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def git_commit() -> str | None:
+    """The commit of the source tree that runs, or None outside a checkout; "+" is added when the tree has changes."""
+    here = Path(__file__).resolve().parent
+    try:
+        commit = subprocess.run(["git", "-C", str(here), "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10)
+        if commit.returncode != 0:
+            return None
+        status = subprocess.run(["git", "-C", str(here), "status", "--porcelain", "-uno"], capture_output=True, text=True, timeout=10)
+        return commit.stdout.strip() + ("+" if status.stdout.strip() else "")
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+
+
+def manifest(config: Any, inputs: Iterable[str | Path] = ()) -> dict[str, Any]:
+    """Who made this: command, config, versions, commit, machine, and the hashes of the files that were read.
+
+    `config` is a dataclass instance (its fields are stored, seeds included) or a plain dict.
+    """
+    values = dataclasses.asdict(config) if dataclasses.is_dataclass(config) and not isinstance(config, type) else dict(config)
+    versions = {}
+    for name in ("coderl", "torch", "transformers", "tokenizers", "numpy"):
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            versions[name] = None
+    return {
+        "command": sys.argv,
+        "config": json.loads(json.dumps(values, default=str)),
+        "python": platform.python_version(),
+        "versions": versions,
+        "commit": git_commit(),
+        "machine": {"system": platform.platform(), "cores": os.cpu_count()},
+        "inputs": {str(path): file_hash(path) for path in inputs if Path(path).is_file()},
+        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+    }
+
+
+class RunDirectory:
+    """A folder for one stage's run: `manifest.json`, `metrics.jsonl`, the stage's outputs, and a marker once it is complete."""
+
+    MARKER = "COMPLETE"
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise CoderlError(write_failure(self.path, error)) from None
+
+    def __truediv__(self, name: str) -> Path:
+        return self.path / name
+
+    @property
+    def complete(self) -> bool:
+        return (self.path / self.MARKER).exists()
+
+    def start(self, data: dict[str, Any]) -> None:
+        """Write the manifest and take the marker away: from here on the run is unfinished."""
+        (self.path / self.MARKER).unlink(missing_ok=True)
+        atomic_write(self.path / "manifest.json", json.dumps(data, indent=2) + "\n")
+
+    def log(self, **values: Any) -> None:
+        """Append one line to `metrics.jsonl`."""
+        try:
+            with (self.path / "metrics.jsonl").open("a", encoding="utf-8") as stream:
+                stream.write(dump_line(values))
+        except OSError as error:
+            raise CoderlError(write_failure(self.path / "metrics.jsonl", error)) from None
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """All whole lines of `metrics.jsonl`, oldest first."""
+        path = self.path / "metrics.jsonl"
+        if not path.exists():
+            return []
+        lines = path.read_bytes().split(b"\n")[:-1]  # a torn last line has no newline
+        return [_decode(line, path, number) for number, line in enumerate(lines, 1) if line.strip()]
+
+    def finish(self) -> None:
+        """Put the marker: everything that this run writes is there."""
+        atomic_write(self.path / self.MARKER, time.strftime("%Y-%m-%dT%H:%M:%S%z") + "\n")
