@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from enum import StrEnum
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from .errors import DataError
 
@@ -18,7 +18,7 @@ from .errors import DataError
 class Outcome(StrEnum):
     """What unit tests say of a program: the four outcomes of CodeRL section 3.2, equations (4) to (7).
 
-    `index` is the class number that critics are trained on; it equals the label of the released code
+    `label` is the class number that critics are trained on; it equals the label of the released code
     (0 compile error, 1 runtime error, 2 failed test, 3 passed test).
     """
 
@@ -28,7 +28,7 @@ class Outcome(StrEnum):
     PASSED_TEST = "passed_test"
 
     @property
-    def index(self) -> int:
+    def label(self) -> int:
         return OUTCOMES.index(self)
 
 
@@ -48,10 +48,13 @@ def _typed(record: str, name: str, value: object, kinds: tuple[type, ...], words
         raise DataError(f"{record} field {name!r} is {_describe(value)}; it must be {words}")
 
 
+_Types = Mapping[str, tuple[tuple[type, ...], str]]
+
+
 class _Record:
     """Shared reading and writing. Subclasses are frozen dataclasses with an `extra` mapping as their last field."""
 
-    _types: Mapping[str, tuple[tuple[type, ...], str]] = {}
+    _types: ClassVar[_Types] = {}
 
     @classmethod
     def from_json(cls, data: object) -> Self:
@@ -73,7 +76,8 @@ class _Record:
                 _typed(name, key, data[key], kinds, words)
         names = {f.name for f in known}
         values = {key: cls._read(key, value) for key, value in data.items() if key in names}
-        return cls(**values, extra={key: value for key, value in data.items() if key not in names})
+        values["extra"] = {key: value for key, value in data.items() if key not in names}
+        return cls(**values)
 
     @classmethod
     def _adapt(cls, data: dict[str, Any]) -> dict[str, Any]:
@@ -116,7 +120,7 @@ class Test(_Record):
     code: str | None = None
     extra: dict[str, Any] = field(default_factory=dict)
 
-    _types = {"code": _OPTIONAL_TEXT}
+    _types: ClassVar[_Types] = {"code": _OPTIONAL_TEXT}
 
     def to_json(self) -> dict[str, Any]:
         return {"code": self.code, **self.extra} if self.code is not None else {"input": self.input, "output": self.output, **self.extra}
@@ -149,7 +153,7 @@ class Problem(_Record):
     comparator: str = "strict"
     extra: dict[str, Any] = field(default_factory=dict)
 
-    _types = {
+    _types: ClassVar[_Types] = {
         "id": _TEXT,
         "statement": _TEXT,
         "kind": _TEXT,
@@ -197,7 +201,7 @@ class Program(_Record):
     tokens: int | None = None
     extra: dict[str, Any] = field(default_factory=dict)
 
-    _types = {
+    _types: ClassVar[_Types] = {
         "problem": _TEXT,
         "code": _TEXT,
         "index": _WHOLE,
@@ -243,7 +247,7 @@ class TestResult(_Record):
     cpu_seconds: float = 0.0
     extra: dict[str, Any] = field(default_factory=dict)
 
-    _types = {"outcome": _TEXT, "error_type": _OPTIONAL_TEXT, "cpu_seconds": _NUMBER}
+    _types: ClassVar[_Types] = {"outcome": _TEXT, "error_type": _OPTIONAL_TEXT, "cpu_seconds": _NUMBER}
 
     @classmethod
     def _read(cls, name: str, value: Any) -> Any:
@@ -275,7 +279,7 @@ class Verdict(_Record):
     harness_error: str | None = None
     extra: dict[str, Any] = field(default_factory=dict)
 
-    _types = {
+    _types: ClassVar[_Types] = {
         "problem": _TEXT,
         "index": _WHOLE,
         "outcome": _OPTIONAL_TEXT,
@@ -331,7 +335,15 @@ class TokenScores(_Record):
     outcome: Outcome
     extra: dict[str, Any] = field(default_factory=dict)
 
-    _types = {"problem": _TEXT, "index": _WHOLE, "tokens": _LIST, "values": _LIST, "passed": _LIST, "predicted": _TEXT, "outcome": _TEXT}
+    _types: ClassVar[_Types] = {
+        "problem": _TEXT,
+        "index": _WHOLE,
+        "tokens": _LIST,
+        "values": _LIST,
+        "passed": _LIST,
+        "predicted": _TEXT,
+        "outcome": _TEXT,
+    }
 
     @classmethod
     def _read(cls, name: str, value: Any) -> Any:

@@ -128,7 +128,8 @@ def atomic_write(path: str | Path, text: str | Iterable[str]) -> None:
 
 def write_failure(path: str | Path, error: OSError) -> str:
     """One sentence for a failed write."""
-    return f"{path}: cannot be written ({error.strerror or error}); what was finished before is kept: free space or choose another place and run the same command again"
+    reason = error.strerror or error
+    return f"{path}: cannot be written ({reason}); what was finished is kept: free space or choose another place, then run the same command again"
 
 
 class AppendStore:
@@ -229,7 +230,7 @@ def manifest(config: Any, inputs: Iterable[str | Path] = ()) -> dict[str, Any]:
     `config` is a dataclass instance (its fields are stored, seeds included) or a plain dict.
     """
     values = dataclasses.asdict(config) if dataclasses.is_dataclass(config) and not isinstance(config, type) else dict(config)
-    versions = {}
+    versions: dict[str, str | None] = {}
     for name in ("coderl", "torch", "transformers", "tokenizers", "numpy"):
         try:
             versions[name] = metadata.version(name)
