@@ -1,0 +1,40 @@
+"""What a program is worth, from what its unit tests say: the returns of CodeRL, section 3.2."""
+
+from __future__ import annotations
+
+from torch import Tensor, tensor
+
+OUTCOME_RETURNS = (-1.0, -0.6, -0.3, 1.0)
+"""r of a compile error, a runtime error, a failed test, a pass, in the order of `records.Outcome` (CodeRL eq. 4 to 7)."""
+
+
+def outcome_returns(labels: Tensor) -> Tensor:
+    """r(W) = -1.0 compile error, -0.6 runtime error, -0.3 failed test, +1.0 passed test. CodeRL eq. (4) to (7).
+
+    The same numbers as in the released code. A timeout is a runtime error.
+
+    Args:
+        labels: (B,) int in 0..3, `Outcome.label`.
+
+    Returns:
+        (B,) float32.
+    """
+    assert labels.ndim == 1 and bool(((labels >= 0) & (labels < 4)).all()), f"labels must be (B,) in 0..3, found {labels}"
+    return tensor(OUTCOME_RETURNS, device=labels.device)[labels]
+
+
+def relative_returns(sample: Tensor, baseline: Tensor) -> Tensor:
+    """r(W^s) - r(W^b), where W^b is the greedy program of the same actor for the same problem. CodeRL eq. (8).
+
+    A sample with the outcome of its baseline weighs nothing. The released code uses it only with `--relative_returns`; without, the
+    baseline's return is 0.
+
+    Args:
+        sample: (B,) returns of the sampled programs.
+        baseline: (B,) returns of the greedy programs.
+
+    Returns:
+        (B,) in [-2, 2].
+    """
+    assert sample.ndim == 1 and sample.shape == baseline.shape, f"both must be (B,), found {tuple(sample.shape)} and {tuple(baseline.shape)}"
+    return sample - baseline
