@@ -1,0 +1,1 @@
+"""Networks: the actor, the critic, the value model. Loading, saving, and one forward pass each; no losses, no training."""

@@ -1,0 +1,291 @@
+"""The critic: a T5 encoder-decoder without its vocabulary head that reads a problem and a program and predicts what the tests will say.
+
+The problem goes into the encoder, the program into the decoder (CodeRL section 3.3). Two heads turn decoder states into outcomes:
+
+    PaperHead      maximum over the program's tokens of the states, then one linear layer; the value of a token is the same layer on
+                   its own state, after the decoder has read that token. The default, and what critic sampling needs.
+    ReleasedHead   two-layer network on every state, then the maximum over all positions, padding included; the value of a token
+                   comes from the state before the token was read. As in the authors' code, so that their weights mean what they meant.
+
+A critic directory is a Hugging Face directory of the body (`config.json`, `model.safetensors`) with `head.safetensors` and `critic.json`
+beside them. Not here: losses (`formulas.coderl`), tokenizers, training, scoring of files.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from transformers import T5Config, T5ForConditionalGeneration, T5Model
+
+from ..errors import CoderlError, ModelError
+from ..formulas.masks import masked_max
+from ..store import atomic_write, write_failure
+
+RELEASED_WIDTH = 128
+HEAD_FILE = "head.safetensors"
+MARKER_FILE = "critic.json"
+COPIES = frozenset({"encoder.embed_tokens.weight", "decoder.embed_tokens.weight"})
+"""Names under which T5 holds `shared.weight` again."""
+
+
+class CriticOutput(NamedTuple):
+    """What the critic holds of B programs of T tokens, C outcomes in the order of `records.Outcome` (two: failed, passed).
+
+    Fields:
+        logits: (B, C) of whole programs.
+        token_logits: (B, T, C), position t belongs to token w_{t+1} of the equations; whether that token has been read already is
+            the head's `reads_own_token`.
+    """
+
+    logits: Tensor
+    token_logits: Tensor
+
+
+class PaperHead(nn.Module):
+    """û = softmax(Linear(MaxPool_t h_t)), v̂_t = softmax(Linear(h_t)): the head of the paper, section 3.3.2.
+
+    Padding is not pooled. Decoder states are not scaled. Input of the decoder is [start, w_1..w_T], and h_t is the state at w_t.
+    """
+
+    kind: ClassVar[str] = "paper"
+    reads_own_token: ClassVar[bool] = True
+
+    def __init__(self, width: int, outcomes: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(width, outcomes)
+
+    def forward(self, states: Tensor, mask: Tensor) -> CriticOutput:
+        """states (B, T, d), mask (B, T) bool."""
+        return CriticOutput(self.linear(masked_max(states, mask)), self.linear(states))
+
+
+class ReleasedHead(nn.Module):
+    """logits_t = Linear(ReLU(Linear(h_t))), logits = max over all T positions of logits_t: the head of the released code.
+
+    Differs from the paper: the maximum is over logits, not states; it takes in padding (the mask is not looked at); the decoder reads
+    [start, w_1..w_{T-1}], so h_t has not seen w_t; models with tied embeddings scale h_t by d^-0.5 (`Critic.forward`).
+    """
+
+    kind: ClassVar[str] = "released"
+    reads_own_token: ClassVar[bool] = False
+
+    def __init__(self, width: int, outcomes: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(width, RELEASED_WIDTH), nn.ReLU(), nn.Linear(RELEASED_WIDTH, outcomes))
+
+    def forward(self, states: Tensor, mask: Tensor) -> CriticOutput:
+        """states (B, T, d), mask (B, T) bool, not used."""
+        token_logits = self.layers(states)
+        return CriticOutput(token_logits.amax(dim=1), token_logits)
+
+
+Head = PaperHead | ReleasedHead
+
+
+class Critic(nn.Module):
+    """A T5 body and a head. `outcomes` is C: 4, or 2 (failed, passed) for critic sampling.
+
+    Raises:
+        ModelError: another number of outcomes, or a body whose config names no padding token.
+    """
+
+    def __init__(self, body: T5Model, head: Head, outcomes: int) -> None:
+        super().__init__()
+        config = body.config
+        if outcomes not in (2, 4):
+            raise ModelError(f"a critic has 4 outcomes, or 2 for critic sampling; found {outcomes!r}")
+        if config.pad_token_id is None:
+            raise ModelError("the critic's config has no pad_token_id; CodeT5 has 0: add it to config.json")
+        self.body = body
+        self.head = head
+        self.outcomes = outcomes
+        self.pad_id: int = config.pad_token_id
+        start = getattr(config, "decoder_start_token_id", None)
+        self.start_id: int = self.pad_id if start is None else start
+
+    @property
+    def config(self) -> T5Config:
+        return self.body.config
+
+    def forward(
+        self, input_ids: Tensor, attention_mask: Tensor, program_ids: Tensor, program_mask: Tensor, rows: Tensor | None = None
+    ) -> CriticOutput:
+        """Read problems and programs.
+
+        The decoder attends to everything on its left, so programs are padded on the right. A released critic was trained with every
+        position of the problem attended to: give it an attention mask of ones to have its own numbers.
+
+        Args:
+            input_ids: (B, S) token ids of the problems; (P, S) when `rows` is given.
+            attention_mask: as input_ids, bool or 0/1, True where the encoder may look.
+            program_ids: (B, T) token ids w_1..w_T, without a start token; anything (also -100) outside the mask.
+            program_mask: (B, T) bool, True at tokens of the program.
+            rows: (B,) int, the problem of each program: several programs of a problem then share one pass of the encoder.
+        """
+        assert program_ids.shape == program_mask.shape and program_mask.dtype == torch.bool, "program ids and bool mask must be (B, T)"
+        offset = int(self.head.reads_own_token)
+        program = program_ids.masked_fill(~program_mask, self.pad_id)
+        start = program.new_full((len(program), 1), self.start_id)
+        decoder_ids = torch.cat([start, program], dim=1)[:, : program.shape[1] + offset]
+        look = attention_mask.long()
+        problem = self.body.encoder(input_ids=input_ids, attention_mask=look).last_hidden_state  # (P, S, d)
+        if rows is not None:
+            problem, look = problem.index_select(0, rows), look.index_select(0, rows)
+        decoded = self.body.decoder(input_ids=decoder_ids, encoder_hidden_states=problem, encoder_attention_mask=look, use_cache=False)
+        states = decoded.last_hidden_state[:, offset:]  # (B, T, d)
+        if isinstance(self.head, ReleasedHead) and self.config.scale_decoder_outputs:
+            states = states * self.config.d_model**-0.5
+        return self.head(states, program_mask)
+
+
+def critic_from_config(config: T5Config, head: type[PaperHead] | type[ReleasedHead], outcomes: int, seed: int) -> Critic:
+    """A critic with random weights. The global random state is left as it was.
+
+    Args:
+        config: sizes of the body (CodeRL: CodeT5-small for CodeT5 actors).
+        head: `PaperHead` or `ReleasedHead`, the class.
+        outcomes: 4, or 2 for critic sampling.
+        seed: of the weights.
+    """
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return Critic(T5Model(copy.deepcopy(config)), head(config.d_model, outcomes), outcomes)
+
+
+def critic_from_actor(actor: T5ForConditionalGeneration, head: type[PaperHead] | type[ReleasedHead], outcomes: int, seed: int) -> Critic:
+    """A critic whose body is a copy of the actor's, with a random head. Training the one leaves the other alone.
+
+    Differs from the paper, whose critic is a smaller pretrained model; here the actor may be the only pretrained model there is.
+    """
+    critic = critic_from_config(actor.config, head, outcomes, seed)
+    _load_body(critic.body, actor.state_dict(), "the actor")
+    return critic.to(actor.device)
+
+
+def save_critic(critic: Critic, directory: str | Path) -> None:
+    """Write a critic directory; `critic.json` comes last, so half a critic is none.
+
+    Raises:
+        CoderlError: the directory cannot be written.
+    """
+    directory = Path(directory)
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        (directory / MARKER_FILE).unlink(missing_ok=True)
+        config = copy.deepcopy(critic.config)
+        config.architectures = ["T5Model"]
+        config.save_pretrained(directory)
+        body = {name: value for name, value in critic.body.state_dict().items() if name not in COPIES}
+        for name, weights in (("model.safetensors", body), (HEAD_FILE, critic.head.state_dict())):
+            save_file({key: value.contiguous() for key, value in weights.items()}, directory / name, metadata={"format": "pt"})
+    except OSError as error:
+        raise CoderlError(write_failure(directory, error)) from None
+    except SafetensorError as error:
+        raise CoderlError(write_failure(directory, OSError(str(error)))) from None
+    atomic_write(directory / MARKER_FILE, json.dumps({"head": critic.head.kind, "outcomes": critic.outcomes}) + "\n")
+
+
+def load_critic(directory: str | Path) -> Critic:
+    """Read what `save_critic` wrote; float32, on the CPU, in evaluation mode.
+
+    Raises:
+        ModelError: not a critic directory, or its files do not belong together.
+    """
+    directory = Path(directory)
+    try:
+        marker = json.loads((directory / MARKER_FILE).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ModelError(f"{directory} holds no {MARKER_FILE}, so it is no critic; `coderl train-critic` writes one") from None
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{directory / MARKER_FILE} cannot be read ({error}); train the critic again or restore the file") from None
+    head_class, outcomes = _read_marker(marker, directory)
+    config = _read_config(directory)
+    critic = critic_from_config(config, head_class, outcomes, seed=0)
+    _load_body(critic.body, _read_weights(directory), directory)
+    try:
+        critic.head.load_state_dict(load_file(directory / HEAD_FILE))
+    except (OSError, SafetensorError, RuntimeError) as error:
+        raise ModelError(f"{directory / HEAD_FILE} does not fit a {head_class.kind} head for {outcomes} outcomes ({_short(error)})") from None
+    return critic.eval()
+
+
+def load_released_critic(directory: str | Path) -> Critic:
+    """Read a critic in the form the CodeRL authors' code saves: one T5 checkpoint that holds `error_head.0.*` and `error_head.2.*`.
+
+    Float32, on the CPU, in evaluation mode, with a `ReleasedHead` for four outcomes.
+
+    Args:
+        directory: `config.json` with `model.safetensors` or `pytorch_model.bin`.
+
+    Raises:
+        ModelError: a file is missing, or it holds no error head, or sizes do not agree.
+    """
+    directory = Path(directory)
+    critic = critic_from_config(_read_config(directory), ReleasedHead, 4, seed=0)
+    weights = _read_weights(directory)
+    head = {name.removeprefix("error_head."): value.float() for name, value in weights.items() if name.startswith("error_head.")}
+    if not head:
+        raise ModelError(f"{directory} has no weights named error_head.*; it is no critic of the released code (for ours use load_critic)")
+    _load_body(critic.body, weights, directory)
+    assert isinstance(critic.head, ReleasedHead)
+    try:
+        critic.head.layers.load_state_dict(head)
+    except RuntimeError as error:
+        raise ModelError(f"the error head in {directory} is not Linear(d, 128), ReLU, Linear(128, 4) ({_short(error)})") from None
+    return critic.eval()
+
+
+def _read_marker(marker: Any, directory: Path) -> tuple[type[PaperHead] | type[ReleasedHead], int]:
+    for head in (PaperHead, ReleasedHead):
+        if isinstance(marker, dict) and marker.get("head") == head.kind and marker.get("outcomes") in (2, 4):
+            return head, marker["outcomes"]
+    raise ModelError(f'{directory / MARKER_FILE} is {marker!r}; it must be {{"head": "paper" or "released", "outcomes": 2 or 4}}')
+
+
+def _read_config(directory: Path) -> T5Config:
+    path = directory / "config.json"
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        if values.get("model_type") != "t5":
+            raise ModelError(f"{path} is of model type {values.get('model_type')!r}; a critic needs a T5 body")
+        return T5Config.from_dict(values)
+    except FileNotFoundError:
+        raise ModelError(f"{directory} has no config.json; a critic is a Hugging Face directory of a T5 model") from None
+    except ModelError:
+        raise
+    except Exception as error:  # whatever a config of another shape makes transformers raise
+        raise ModelError(f"{path} is no T5 configuration ({_short(error)})") from None
+
+
+def _read_weights(directory: Path) -> dict[str, Tensor]:
+    safe, pickled = directory / "model.safetensors", directory / "pytorch_model.bin"
+    try:
+        return load_file(safe) if safe.exists() or not pickled.exists() else torch.load(pickled, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise ModelError(f"{directory} has neither model.safetensors nor pytorch_model.bin") from None
+    except Exception as error:  # torn or foreign files: many kinds of exception
+        raise ModelError(f"the weights in {directory} cannot be read ({_short(error)})") from None
+
+
+def _load_body(body: T5Model, weights: dict[str, Tensor], source: object) -> None:
+    """Copy the weights that a body has; what else the checkpoint holds (vocabulary head, error head) is left."""
+    names = set(body.state_dict())
+    missing = names - COPIES - set(weights)
+    if missing:
+        raise ModelError(f"{source} lacks the weight {min(missing)} ({len(missing)} missing of {len(names)}); is it a T5 encoder-decoder?")
+    try:
+        body.load_state_dict({name: weights[name] for name in names - COPIES}, strict=False)
+    except RuntimeError as error:
+        raise ModelError(f"the weights of {source} do not have the sizes of its config.json ({_short(error)})") from None
+
+
+def _short(error: BaseException) -> str:
+    text = " ".join(str(error).split())
+    return text if len(text) <= 200 else text[:197] + "..."
