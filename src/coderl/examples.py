@@ -1,0 +1,106 @@
+"""Records to training examples: references for cross-entropy, judged programs for the critic, weighted programs for the actor."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+from transformers import PreTrainedTokenizerBase
+
+from .errors import DataError
+from .prompts import prompt
+from .records import Problem, Program, Verdict
+from .tokens import Example, Truncation, encode_program, encode_prompt
+
+
+class Limits(NamedTuple):
+    """Longest prompt and longest program, in tokens; what is longer is cut and counted."""
+
+    source: int
+    program: int
+
+
+class Examples(NamedTuple):
+    """Examples, how many were cut, and the problem of each example's key."""
+
+    examples: list[Example]
+    truncation: Truncation
+
+
+class _Prompts:
+    """Encodes each problem's prompt once."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, limit: int) -> None:
+        self.tokenizer, self.limit, self.cut = tokenizer, limit, 0
+        self.known: dict[str, tuple[int, ...]] = {}
+
+    def __call__(self, problem: Problem) -> tuple[int, ...]:
+        if problem.id not in self.known:
+            self.known[problem.id], cut = encode_prompt(self.tokenizer, prompt(problem), self.limit)
+            self.cut += cut
+        return self.known[problem.id]
+
+
+def program_ids(tokenizer: PreTrainedTokenizerBase, program: Program, limit: int) -> tuple[tuple[int, ...], bool]:
+    """The ids that the actor drew where they are known (`token_ids`), else those of the program's text; and whether they were cut."""
+    drawn = program.extra.get("token_ids")
+    if isinstance(drawn, list) and drawn and all(isinstance(i, int) and 0 <= i < len(tokenizer) for i in drawn):
+        return tuple(drawn[:limit]), len(drawn) > limit
+    return encode_program(tokenizer, program.code, limit)
+
+
+def reference_examples(tokenizer: PreTrainedTokenizerBase, problems: Sequence[Problem], limits: Limits) -> Examples:
+    """One example for each reference solution. A reference that is too long is left out: half a program teaches to stop half-way."""
+    prompts, examples, long, count = _Prompts(tokenizer, limits.source), [], 0, 0
+    for problem in problems:
+        for solution in problem.solutions:
+            ids, cut = encode_program(tokenizer, solution, limits.program)
+            count, long = count + 1, long + cut
+            if not cut:
+                examples.append(Example(key=problem.id, prompt=prompts(problem), program=ids))
+    return Examples(examples, Truncation(prompts.cut, long, count))
+
+
+class Judged(NamedTuple):
+    """A program with its verdict."""
+
+    program: Program
+    verdict: Verdict
+
+
+def join_verdicts(programs: Iterable[Program], verdicts: Iterable[Verdict]) -> list[Judged]:
+    """Programs with their verdicts, by (problem, index); programs without a verdict (harness errors) are left out.
+
+    Raises:
+        DataError: a program was not graded.
+    """
+    known = {(v.problem, v.index): v for v in verdicts}
+    result = []
+    for program in programs:
+        verdict = known.get((program.problem, program.index))
+        if verdict is None:
+            raise DataError(f"program {program.index} of problem {program.problem!r} has no verdict; run `coderl grade` on these programs first")
+        if verdict.outcome is not None:
+            result.append(Judged(program, verdict))
+    return result
+
+
+def judged_examples(tokenizer: PreTrainedTokenizerBase, problems: Mapping[str, Problem], judged: Sequence[Judged], limits: Limits) -> Examples:
+    """One example for each judged program, labelled with its outcome, in equal order.
+
+    Raises:
+        DataError: a program answers a problem that is not there.
+    """
+    prompts, examples, long = _Prompts(tokenizer, limits.source), [], 0
+    for program, verdict in judged:
+        if program.problem not in problems:
+            raise DataError(f"a program answers problem {program.problem!r}, which the problems file lacks; give the file it was sampled from")
+        ids, cut = program_ids(tokenizer, program, limits.program)
+        long += cut
+        assert verdict.outcome is not None
+        examples.append(
+            Example(
+                key=program.problem, prompt=prompts(problems[program.problem]), program=ids, label=verdict.outcome.label, supervised=False
+            )
+        )
+    return Examples(examples, Truncation(prompts.cut, long, len(judged)))

@@ -1,0 +1,112 @@
+"""The actor: a T5 encoder-decoder that writes programs, p_theta(w_t | w_{1:t-1}, D).
+
+It is a plain Hugging Face `T5ForConditionalGeneration`; what is here makes a small one, loads and saves it with its tokenizer, and
+runs it on batches in which several programs share one prompt. Generation is in engines/torch_engine.py.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase, T5Config, T5ForConditionalGeneration
+
+from ..errors import ModelError
+from ..formulas.masks import shift_right, token_log_probs
+from ..tokens import IGNORE, Batch, load_tokenizer, read_json, vocabulary_size
+
+
+class Actor(NamedTuple):
+    """A model with the tokenizer that it was trained with."""
+
+    model: T5ForConditionalGeneration
+    tokenizer: PreTrainedTokenizerBase
+
+    @property
+    def parameters(self) -> int:
+        return sum(p.numel() for p in self.model.parameters())
+
+
+def small_t5(
+    vocabulary: int, seed: int, width: int = 96, layers: int = 2, heads: int = 4, feed_forward: int = 384, dropout: float = 0.0
+) -> T5ForConditionalGeneration:
+    """A fresh T5 with random weights; the defaults give 0.62 million parameters at a vocabulary of 1,024.
+
+    Encoder and decoder have equal depth: transformers 5 sizes its generation cache from the encoder.
+    """
+    torch.manual_seed(seed)
+    config = T5Config(
+        vocab_size=vocabulary,
+        d_model=width,
+        d_kv=width // heads,
+        d_ff=feed_forward,
+        num_layers=layers,
+        num_decoder_layers=layers,
+        num_heads=heads,
+        dropout_rate=dropout,
+        feed_forward_proj="relu",
+        pad_token_id=0,
+        bos_token_id=1,
+        eos_token_id=2,
+        decoder_start_token_id=0,
+    )
+    return T5ForConditionalGeneration(config)
+
+
+def load_actor(directory: str | Path) -> Actor:
+    """An actor from a Hugging Face directory (config.json, model.safetensors, tokenizer).
+
+    Raises:
+        ModelError: no such folder, not an encoder-decoder of the T5 family, or weights that do not fit.
+    """
+    directory = Path(directory)
+    if not directory.is_dir():
+        raise ModelError(f"{directory} is not a model folder; give a folder that save_pretrained or a coderl stage wrote")
+    config = read_json(directory / "config.json")
+    if config.get("model_type") != "t5":
+        raise ModelError(f"{directory}/config.json has model_type {config.get('model_type')!r}; this version reads 't5' (CodeT5 is one)")
+    try:
+        model = T5ForConditionalGeneration.from_pretrained(str(directory), local_files_only=True, dtype=torch.float32)
+    except (OSError, ValueError, RuntimeError, KeyError) as error:
+        raise ModelError(f"{directory} cannot be loaded ({str(error).splitlines()[0]}); save the model again or check the folder") from None
+    tokenizer = load_tokenizer(directory)
+    if vocabulary_size(tokenizer) > model.config.vocab_size:
+        raise ModelError(
+            f"{directory}: the tokenizer has {vocabulary_size(tokenizer)} tokens but the model only {model.config.vocab_size} rows; "
+            "they were not trained together"
+        )
+    return Actor(model, tokenizer)
+
+
+def save_actor(actor: Actor, directory: str | Path) -> None:
+    """Write a Hugging Face directory that `from_pretrained` loads, tokenizer included, in one atomic rename per file set."""
+    directory = Path(directory)
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        actor.model.save_pretrained(str(directory))
+        actor.tokenizer.save_pretrained(str(directory))
+    except OSError as error:
+        raise ModelError(f"{directory}: the model cannot be written ({os.strerror(error.errno) if error.errno else error}); free space") from None
+
+
+def program_log_probs(model: T5ForConditionalGeneration, batch: Batch) -> Tensor:
+    """log p(w_t | w_<t, D) of every program token: (B, T), 0 where masked. The encoder runs once per distinct prompt."""
+    config = model.config
+    encoded = model.encoder(input_ids=batch.prompts, attention_mask=batch.prompt_mask.long()).last_hidden_state  # (P, S, d)
+    states = encoded.index_select(0, batch.row_prompt)  # (B, S, d)
+    decoder_ids = shift_right(batch.labels, config.decoder_start_token_id, config.pad_token_id, IGNORE)  # (B, T)
+    hidden = model.decoder(
+        input_ids=decoder_ids,
+        encoder_hidden_states=states,
+        encoder_attention_mask=batch.prompt_mask.index_select(0, batch.row_prompt).long(),
+        use_cache=False,
+    ).last_hidden_state  # (B, T, d)
+    # only real positions go through the vocabulary head: it is a third of the work on small models
+    kept = hidden[batch.mask]  # (N, d)
+    if config.scale_decoder_outputs:
+        kept = kept * config.d_model**-0.5
+    flat = token_log_probs(model.lm_head(kept)[None], batch.labels[batch.mask][None])[0]  # (N,)
+    return torch.zeros(batch.labels.shape, dtype=flat.dtype).masked_scatter(batch.mask, flat)

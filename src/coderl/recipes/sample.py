@@ -1,0 +1,73 @@
+"""Stage `sample`: an actor writes programs for problems (nucleus sampling, or greedy with `--temperature 0`).
+
+Programs are appended to OUT as they come; the same command goes on after a kill and leaves out what is there. The same (seed,
+problem, index) gives the same program whatever the number of workers.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+
+@dataclass(frozen=True)
+class Config:
+    """Write programs for problems with an actor."""
+
+    model: Path
+    """actor: a Hugging Face directory"""
+    problems: Path
+    """problems to write programs for (.jsonl)"""
+    out: Path
+    """programs to write (.jsonl); an unfinished file is completed"""
+    samples: Annotated[int, tyro.conf.arg(aliases=["-n"])] = 20
+    """programs for each problem; 1 when greedy"""
+    temperature: float = 0.6
+    """sampling temperature; 0 = greedy (CodeRL: 0.6)"""
+    top_p: float = 0.95
+    """nucleus mass (CodeRL: 0.95)"""
+    max_program_tokens: int = 128
+    """longest program in tokens (CodeRL on APPS: 512)"""
+    max_source_tokens: int = 192
+    """longest prompt in tokens; longer ones lose their middle (CodeRL on APPS: 600)"""
+    workers: int = 2
+    """processes, one thread each"""
+    rows: int = 512
+    """programs written at the same time in one process"""
+    seed: int = 0
+    """seed of the random streams"""
+
+
+def main(config: Config) -> None:
+    from ..engines.torch_engine import Decoding
+    from ..errors import UsageError
+    from ..progress import progress
+    from ..records import Problem, Program
+    from ..sampling import Settings, sample_directory, tasks_for
+    from ..store import AppendStore, read_records
+
+    decoding = Decoding(config.temperature, config.top_p, config.max_program_tokens, config.rows)
+    decoding.check()
+    if config.samples < 1:
+        raise UsageError(f"--samples is {config.samples}; it must be at least 1")
+    samples = 1 if config.temperature == 0 else config.samples
+    problems = read_records(config.problems, Problem)
+    with AppendStore(config.out, Program, lambda p: (p.problem, p.index)) as store:
+        tasks = tasks_for(problems, samples, lambda problem, index: (problem, index) in store)
+        left = sum(len(t.indices) for t in tasks)
+        if len(store):
+            print(f"{config.out} holds {len(store)} programs; {left} are left to write")
+        if not tasks:
+            return
+        settings = Settings(decoding, config.seed, config.max_source_tokens, name=str(config.model))
+        tokens = cut = 0
+        with progress("sampling", total=left, unit="programs") as advance:
+            for program in sample_directory(config.model, tasks, settings, config.workers):
+                store.append(program)
+                tokens += program.tokens or 0
+                cut += bool(program.extra.get("cut"))
+                advance(1, note=f"{tokens} tokens")
+    print(f"{left} programs, {tokens} tokens, {cut} cut at {config.max_program_tokens} tokens, seed {config.seed} -> {config.out}")

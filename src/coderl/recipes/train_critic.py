@@ -1,0 +1,135 @@
+"""Stage `train-critic`: a critic learns to predict what the unit tests say of a program (CodeRL section 3.3, eq. 9).
+
+Reads sampled programs with verdicts, and the reference solutions as programs that pass (as the paper does); writes `OUT/critic`,
+`metrics.jsonl`, and its accuracy on problems that it was not trained on. A killed run goes on from its newest checkpoint.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ..models.critic import Critic
+    from ..scoring import Accuracy
+    from ..store import RunDirectory
+    from ..tokens import Example
+
+
+@dataclass(frozen=True)
+class Config:
+    """Train a critic to predict test outcomes."""
+
+    model: Path
+    """actor whose tokenizer the critic shares and whose weights it starts from"""
+    problems: Path
+    """problems that the programs answer (.jsonl)"""
+    programs: Path
+    """sampled programs (.jsonl)"""
+    verdicts: Path
+    """their verdicts (.jsonl)"""
+    out: Path
+    """run directory to write; the model goes to OUT/critic"""
+    references: bool = True
+    """also train on reference solutions, labelled as passing (as the paper does)"""
+    from_actor: bool = True
+    """start from the actor's weights; otherwise from random ones of the same shape"""
+    updates: int = 600
+    """optimiser steps"""
+    learning_rate: float = 1e-3
+    """peak learning rate (AdamW, falls linearly to a tenth)"""
+    batch_tokens: int = 8192
+    """tokens in a batch, padding included"""
+    shared: int = 4
+    """programs of one problem side by side in a batch; they share one encoder pass"""
+    held_out: float = 0.1
+    """share of the problems that is kept for measuring the critic, 0 to 0.5"""
+    max_source_tokens: int = 192
+    """longest prompt in tokens"""
+    max_program_tokens: int = 128
+    """longest program in tokens; longer ones are cut"""
+    checkpoint_every: int = 250
+    """optimiser steps between checkpoints"""
+    threads: int = 1
+    """CPU threads of torch"""
+    seed: int = 0
+    """seed of weights, split and batch order"""
+
+
+def main(config: Config) -> None:
+    import torch
+
+    from ..errors import DataError, UsageError
+    from ..examples import Limits, join_verdicts, judged_examples, reference_examples
+    from ..models.actor import load_actor
+    from ..models.critic import PaperHead, critic_from_actor, critic_from_config, save_critic
+    from ..records import Problem, Program, Verdict
+    from ..store import RunDirectory, manifest, read_records
+
+    if not 0 <= config.held_out <= 0.5:
+        raise UsageError(f"--held-out is {config.held_out}; it must be from 0 to 0.5")
+    torch.set_num_threads(config.threads)
+    run = RunDirectory(config.out)
+    if run.complete:
+        print(f"{config.out} is complete already; remove it, or choose another --out, to train again")
+        return
+    actor = load_actor(config.model)
+    problems = read_records(config.problems, Problem)
+    judged = join_verdicts(read_records(config.programs, Program), read_records(config.verdicts, Verdict))
+    if not judged:
+        raise DataError("holds no verdict that can be learnt from (all are harness errors)", config.verdicts)
+    limits = Limits(config.max_source_tokens, config.max_program_tokens)
+    examples = judged_examples(actor.tokenizer, {p.id: p for p in problems}, judged, limits).examples
+    train, held_out = split(examples, config.held_out, config.seed)
+    if config.references:
+        kept = {e.key for e in held_out}
+        train += reference_examples(actor.tokenizer, [p for p in problems if p.id not in kept], limits).examples
+    build = critic_from_actor if config.from_actor else lambda model, *rest: critic_from_config(model.config, *rest)
+    critic = build(actor.model, PaperHead, 4, config.seed)
+    run.start(manifest(config, [config.problems, config.programs, config.verdicts]))
+    print(f"{len(train)} programs to learn from, {len(held_out)} of other problems to measure on, seed {config.seed}")
+    result = train_critic(config, critic, train, held_out, run)
+    save_critic(critic, run / "critic")
+    actor.tokenizer.save_pretrained(str(run / "critic"))
+    run.finish()
+    (run / "checkpoint.pt").unlink(missing_ok=True)
+    print(f"accuracy {result.accuracy:.3f} (always the most frequent outcome: {result.majority:.3f}), AUC of passing {result.auc:.3f} -> {run / 'critic'}")
+
+
+def split(examples: Sequence[Example], share: float, seed: int) -> tuple[list[Example], list[Example]]:
+    """Examples to train on and examples of other problems to measure on; no problem is on both sides."""
+    keys = sorted({e.key for e in examples})
+    random.Random(f"critic/{seed}").shuffle(keys)
+    kept = set(keys[: round(share * len(keys))])
+    return [e for e in examples if e.key not in kept], [e for e in examples if e.key in kept]
+
+
+def train_critic(config: Config, critic: Critic, train: Sequence[Example], held_out: Sequence[Example], run: RunDirectory) -> Accuracy:
+    """Train the critic in place; returns its accuracy on `held_out`."""
+    from ..fitting import Plan, Watch, fit
+    from ..formulas.coderl import critic_loss
+    from ..scoring import accuracy, read_batch, read_programs
+    from ..tokens import Batch, epoch_batches
+
+    def loss(batch: Batch) -> Mapping[str, object]:
+        logits = read_batch(critic, batch).logits
+        right = (logits.argmax(-1) == batch.outcomes).float().mean()
+        return {"loss": critic_loss(logits, batch.outcomes), "accuracy": right}
+
+    def measure(step: int) -> Mapping[str, float]:
+        found = accuracy(read_programs(critic, held_out), [e.label for e in held_out])
+        return {"held_out/accuracy": found.accuracy, "held_out/majority": found.majority, "held_out/auc": found.auc}
+
+    fit(
+        critic,
+        lambda epoch: epoch_batches(train, config.batch_tokens, config.seed * 1_000_003 + epoch, config.shared),
+        loss,  # type: ignore[arg-type]
+        Plan(config.updates, config.learning_rate),
+        run,
+        Watch("train-critic", 50, 0, config.checkpoint_every, measure if held_out else None),
+        critic.pad_id,
+    )
+    return accuracy(read_programs(critic, held_out), [e.label for e in held_out])

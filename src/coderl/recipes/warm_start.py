@@ -1,0 +1,144 @@
+"""Stage `warm-start`: train an actor on reference solutions with cross-entropy (CodeRL eq. 1), from nothing or from a model.
+
+Reads problems with solutions; writes `OUT/actor` (a Hugging Face directory, tokenizer included), `metrics.jsonl` and `manifest.json`.
+A killed run goes on from its newest checkpoint. With a validation file the actor's greedy programs are judged now and then, so that
+a plateau can be seen; the stage does not choose by it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ..models.actor import Actor
+    from ..records import Problem
+    from ..store import RunDirectory
+
+
+@dataclass(frozen=True)
+class Config:
+    """Train an actor on reference solutions (cross-entropy)."""
+
+    problems: Path
+    """problems with reference solutions (.jsonl)"""
+    out: Path
+    """run directory to write; the model goes to OUT/actor"""
+    model: Path | None = None
+    """start from this model directory; without it a small T5 starts from random weights"""
+    validation: Path | None = None
+    """problems to judge greedy programs on now and then (.jsonl); only looked at, never trained on"""
+    vocabulary: int = 1024
+    """entries of the tokenizer that is trained on the problems; only without --model"""
+    width: int = 96
+    """width of the fresh model (d_model)"""
+    layers: int = 2
+    """layers of encoder and of decoder of the fresh model"""
+    dropout: float = 0.0
+    """dropout of the fresh model, 0 to 1"""
+    updates: int = 3000
+    """optimiser steps"""
+    cpu_seconds: float | None = None
+    """train for so many CPU seconds instead of a number of steps (evaluation not counted)"""
+    learning_rate: float = 3e-3
+    """peak learning rate (AdamW, betas 0.9 and 0.98, falls linearly to a tenth)"""
+    batch_tokens: int = 4096
+    """tokens in a batch, padding included"""
+    shared: int = 2
+    """programs of one problem side by side in a batch; they share one encoder pass"""
+    max_source_tokens: int = 192
+    """longest prompt in tokens; longer ones lose their middle"""
+    max_program_tokens: int = 128
+    """longest program in tokens; longer references are left out"""
+    evaluate_every: int = 500
+    """optimiser steps between looks at the validation problems"""
+    checkpoint_every: int = 250
+    """optimiser steps between checkpoints"""
+    threads: int = 1
+    """CPU threads of torch"""
+    allow_unsandboxed: bool = False
+    """judge validation programs even where this machine offers no isolation"""
+    seed: int = 0
+    """seed of weights and batch order"""
+
+
+def main(config: Config) -> None:
+    import torch
+
+    from ..errors import DataError
+    from ..models.actor import load_actor, save_actor
+    from ..records import Problem
+    from ..store import RunDirectory, manifest, read_records
+
+    torch.set_num_threads(config.threads)
+    run = RunDirectory(config.out)
+    if run.complete:
+        print(f"{config.out} is complete already; remove it, or choose another --out, to train again")
+        return
+    problems = read_records(config.problems, Problem)
+    validation = read_records(config.validation, Problem) if config.validation else []
+    if not any(p.solutions for p in problems):
+        raise DataError("holds no reference solutions; a warm start needs problems with `solutions`", config.problems)
+    actor = load_actor(config.model) if config.model else fresh_actor(config, problems)
+    print(f"actor: {actor.parameters / 1e6:.2f} million parameters, vocabulary {actor.model.config.vocab_size}, seed {config.seed}")
+    run.start(manifest(config, [path for path in (config.problems, config.validation) if path]))
+    result = warm_start(config, actor, problems, validation, run)
+    save_actor(actor, run / "actor")
+    run.finish()
+    (run / "checkpoint.pt").unlink(missing_ok=True)
+    print(f"{result['updates']:.0f} updates in {result['cpu_seconds']:.0f} CPU s -> {run / 'actor'}")
+
+
+def fresh_actor(config: Config, problems: Sequence[Problem]) -> Actor:
+    """A small T5 with random weights and a tokenizer trained on these problems."""
+    from ..models.actor import Actor, small_t5
+    from ..prompts import prompt
+    from ..tokens import train_tokenizer, vocabulary_size
+
+    tokenizer = train_tokenizer((text for p in problems for text in (prompt(p), *p.solutions)), config.vocabulary)
+    model = small_t5(vocabulary_size(tokenizer), config.seed, width=config.width, layers=config.layers, feed_forward=4 * config.width, dropout=config.dropout)
+    return Actor(model, tokenizer)
+
+
+def warm_start(config: Config, actor: Actor, problems: Sequence[Problem], validation: Sequence[Problem], run: RunDirectory) -> Mapping[str, float]:
+    """Train the actor in place on the references of `problems`; returns updates, CPU seconds of training and of the whole stage."""
+    from contextlib import ExitStack
+
+    from ..engines.torch_engine import Decoding
+    from ..errors import DataError
+    from ..examples import Limits, reference_examples
+    from ..fitting import Plan, Watch, fit
+    from ..formulas.policy_gradient import cross_entropy
+    from ..models.actor import program_log_probs
+    from ..sampling import Settings
+    from ..sandbox import Judge
+    from ..tokens import epoch_batches
+    from ..trials import pass_share, try_out
+
+    limits = Limits(config.max_source_tokens, config.max_program_tokens)
+    examples, truncation = reference_examples(actor.tokenizer, problems, limits)
+    if not examples:
+        raise DataError(f"all {truncation.of} references are longer than {limits.program} tokens; raise --max-program-tokens", config.problems)
+    print(f"{len(examples)} references; {truncation.prompts} prompts cut, {truncation.programs} references left out as too long")
+    plan = Plan(config.updates, config.learning_rate, config.cpu_seconds)
+    settings = Settings(Decoding(temperature=0, max_tokens=config.max_program_tokens), config.seed, config.max_source_tokens)
+    began = time.process_time()
+    with ExitStack() as stack:
+        judge = stack.enter_context(Judge(workers=1, allow_unsandboxed=config.allow_unsandboxed)) if validation else None
+
+        def evaluate(step: int) -> Mapping[str, float]:
+            return {"validation/greedy": pass_share(try_out(actor, validation, 1, settings, judge).verdicts)} if judge else {}
+
+        at = fit(
+            actor.model,
+            lambda epoch: epoch_batches(examples, config.batch_tokens, config.seed * 1_000_003 + epoch, config.shared),
+            lambda batch: {"loss": cross_entropy(program_log_probs(actor.model, batch), batch.mask)},
+            plan,
+            run,
+            Watch("warm-start", 50, config.evaluate_every, config.checkpoint_every, evaluate if validation else None),
+            actor.tokenizer.pad_token_id,
+        )
+    return {"updates": at.updates, "cpu_seconds": at.cpu_seconds, "stage_cpu_seconds": time.process_time() - began}

@@ -1,0 +1,104 @@
+"""A critic reads judged programs: the value of every token, and what it holds of the whole program.
+
+`token_values` is what fine-tuning multiplies with the relative return (CodeRL eq. 10); `token_scores` makes the records that the
+report shows. The critic's accuracy is measured here too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from transformers import PreTrainedTokenizerBase
+
+from .examples import Judged
+from .formulas.coderl import passed_probabilities, token_values
+from .models.critic import Critic, CriticOutput
+from .records import OUTCOMES, TokenScores
+from .tokens import IGNORE, Batch, Example, collate, token_texts
+
+
+class Reading(NamedTuple):
+    """The critic's reading of one program of T tokens: values and p(passed) of length T, and the probabilities of the outcomes."""
+
+    values: tuple[float, ...]
+    passed: tuple[float, ...]
+    probabilities: tuple[float, ...]
+
+
+def read_batch(critic: Critic, batch: Batch) -> CriticOutput:
+    """The critic on a batch: the encoder runs once per distinct prompt."""
+    return critic(batch.prompts, batch.prompt_mask, batch.labels.masked_fill(batch.labels == IGNORE, critic.pad_id), batch.mask, batch.row_prompt)
+
+
+@torch.inference_mode()
+def read_programs(critic: Critic, examples: Sequence[Example], rows: int = 128) -> list[Reading]:
+    """A reading of every example, in equal order; `rows` programs at a time, those of similar length together."""
+    critic.eval()
+    readings: list[Reading | None] = [None] * len(examples)
+    order = sorted(range(len(examples)), key=lambda i: (len(examples[i].prompt), examples[i].key, len(examples[i].program)))
+    for start in range(0, len(order), rows):
+        part = order[start : start + rows]
+        batch = collate([examples[i] for i in part], critic.pad_id)
+        output = read_batch(critic, batch)
+        values = token_values(output.token_logits, batch.outcomes)
+        passed = passed_probabilities(output.token_logits)
+        whole = output.logits.softmax(-1)
+        for row, i in enumerate(part):
+            size = len(examples[i].program)
+            readings[i] = Reading(tuple(values[row, :size].tolist()), tuple(passed[row, :size].tolist()), tuple(whole[row].tolist()))
+    return [r for r in readings if r is not None]
+
+
+class Accuracy(NamedTuple):
+    """How good a critic is on judged programs.
+
+    Fields:
+        accuracy: share of programs whose most likely outcome is the true one.
+        majority: what always saying the most frequent outcome would reach: the number to beat.
+        auc: chance that a passing program has a higher p(passed) than one that does not pass; NaN when there is only one kind.
+        programs: how many.
+    """
+
+    accuracy: float
+    majority: float
+    auc: float
+    programs: int
+
+
+def accuracy(readings: Sequence[Reading], labels: Sequence[int]) -> Accuracy:
+    """Accuracy of the readings against outcome labels (0..3)."""
+    if not readings:
+        return Accuracy(float("nan"), float("nan"), float("nan"), 0)
+    probabilities = torch.tensor([r.probabilities for r in readings])
+    truth = torch.tensor(labels)
+    right = (probabilities.argmax(-1) == truth).float().mean()
+    majority = torch.bincount(truth).max() / len(truth)
+    return Accuracy(float(right), float(majority), _auc(probabilities[:, -1], truth == 3), len(labels))
+
+
+def _auc(scores: torch.Tensor, positive: torch.Tensor) -> float:
+    """Area under the ROC curve by ranks (Mann-Whitney), ties counted half."""
+    positives, negatives = int(positive.sum()), int((~positive).sum())
+    if not positives or not negatives:
+        return float("nan")
+    values, inverse, counts = scores.unique(return_inverse=True, return_counts=True)
+    ends = counts.cumsum(0).double()
+    ranks = (ends - (counts - 1) / 2)[inverse]  # mean rank of ties, from 1
+    return float((ranks[positive].sum() - positives * (positives + 1) / 2) / (positives * negatives))
+
+
+def token_scores(tokenizer: PreTrainedTokenizerBase, judged: Judged, example: Example, reading: Reading) -> TokenScores:
+    """The record of one reading, numbers to four digits."""
+    assert judged.verdict.outcome is not None
+    best = max(range(len(reading.probabilities)), key=lambda i: reading.probabilities[i])
+    return TokenScores(
+        problem=judged.program.problem,
+        index=judged.program.index,
+        tokens=token_texts(tokenizer, example.program),
+        values=tuple(round(v, 4) for v in reading.values),
+        passed=tuple(round(v, 4) for v in reading.passed),
+        predicted=OUTCOMES[best],
+        outcome=judged.verdict.outcome,
+    )

@@ -1,0 +1,240 @@
+"""Text to token ids and token ids to batches.
+
+A tokenizer is a Hugging Face one: trained here on a problem set (`train_tokenizer`), or loaded (`load_tokenizer`: a Hugging Face
+directory, or the bare vocabulary and merges of the CodeT5 repository). A batch keeps every distinct prompt once and its programs
+as rows that point at it, so that the encoder works once per prompt however many programs of it are in the batch. Programs are
+`code tokens + </s>`; the released CodeRL also puts `<s>` in front (docs/algorithms/coderl.md).
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from tokenizers import ByteLevelBPETokenizer
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
+
+from .errors import DataError, ModelError
+from .formulas.masks import length_mask
+
+SPECIAL_TOKENS = ("<pad>", "<s>", "</s>", "<unk>", "<mask>")  # ids 0..4, as in CodeT5
+IGNORE = -100  # label of a position that does not count
+
+
+def _wrap(bpe: ByteLevelBPETokenizer, extra_ids: int = 0) -> PreTrainedTokenizerFast:
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=bpe._tokenizer,
+        pad_token="<pad>",
+        bos_token="<s>",
+        eos_token="</s>",
+        unk_token="<unk>",
+        mask_token="<mask>",
+        clean_up_tokenization_spaces=False,
+    )
+    if extra_ids:
+        tokenizer.add_tokens([f"<extra_id_{99 - i}>" for i in range(extra_ids)], special_tokens=True)
+    return tokenizer
+
+
+def train_tokenizer(texts: Iterable[str], vocabulary: int = 1024) -> PreTrainedTokenizerFast:
+    """A byte-level BPE tokenizer (RoBERTa style, as CodeT5's) with `vocabulary` entries, trained on `texts`."""
+    bpe = ByteLevelBPETokenizer(add_prefix_space=False)
+    bpe.train_from_iterator(texts, vocab_size=vocabulary, min_frequency=2, special_tokens=list(SPECIAL_TOKENS), show_progress=False)
+    return _wrap(bpe)
+
+
+def load_tokenizer(directory: str | Path) -> PreTrainedTokenizerBase:
+    """A tokenizer from a Hugging Face directory, or from CodeT5's `*vocab.json` and `*merges.txt`.
+
+    Raises:
+        ModelError: no such folder, or nothing in it that a tokenizer can be read from.
+    """
+    directory = Path(directory)
+    if not directory.is_dir():
+        raise ModelError(f"{directory} is not a folder; give a folder with tokenizer.json, or with a vocab.json and a merges.txt")
+    if (directory / "tokenizer.json").is_file():
+        try:
+            return PreTrainedTokenizerFast.from_pretrained(str(directory), clean_up_tokenization_spaces=False)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise ModelError(f"{directory} holds a tokenizer that cannot be read ({error}); save it again with save_pretrained") from None
+    vocabularies, merges = sorted(directory.glob("*vocab.json")), sorted(directory.glob("*merges.txt"))
+    if not vocabularies or not merges:
+        found = ", ".join(sorted(p.name for p in directory.iterdir())[:6]) or "nothing"
+        raise ModelError(f"{directory} holds no tokenizer (found {found}); a tokenizer.json, or a vocab.json and a merges.txt, is needed")
+    try:
+        # CodeT5 as released adds <extra_id_99> .. <extra_id_0> behind the 32,000 entries of its files: 32,100 rows in the model
+        return _wrap(ByteLevelBPETokenizer(str(vocabularies[0]), str(merges[0]), add_prefix_space=False), extra_ids=100)
+    except (OSError, ValueError, Exception) as error:  # the tokenizers library raises plain Exception
+        raise ModelError(f"{vocabularies[0]} and {merges[0]} cannot be read as byte-level BPE ({error})") from None
+
+
+def vocabulary_size(tokenizer: PreTrainedTokenizerBase) -> int:
+    """Number of ids, special and added tokens included."""
+    return len(tokenizer)
+
+
+class Truncation(NamedTuple):
+    """How many prompts and programs were too long, of how many."""
+
+    prompts: int
+    programs: int
+    of: int
+
+
+class Example(NamedTuple):
+    """One program to train on: prompt ids, program ids with </s>, and one weight per program token (see formulas/coderl.py).
+
+    `key` says which prompt this is: examples with equal keys share one encoder row.
+    """
+
+    key: str
+    prompt: tuple[int, ...]
+    program: tuple[int, ...]
+    weights: tuple[float, ...] | None = None
+    label: int = 3  # outcome of the program (records.Outcome.label); references pass
+    supervised: bool = True  # counts in the cross-entropy term
+
+
+class Batch(NamedTuple):
+    """P distinct prompts of at most S tokens, B programs of at most T tokens.
+
+    Shapes: `prompts` (P, S) long, `prompt_mask` (P, S) bool, `row_prompt` (B,) long: which prompt a program answers,
+    `labels` (B, T) long with -100 behind the end, `mask` (B, T) bool, `weights` (B, T) float, `outcomes` (B,) long,
+    `supervised` (B,) bool.
+    """
+
+    prompts: Tensor
+    prompt_mask: Tensor
+    row_prompt: Tensor
+    labels: Tensor
+    mask: Tensor
+    weights: Tensor
+    outcomes: Tensor
+    supervised: Tensor
+
+
+def encode_prompt(tokenizer: PreTrainedTokenizerBase, text: str, limit: int, tail: int = 24) -> tuple[tuple[int, ...], bool]:
+    """Ids of a prompt, at most `limit`, and whether it was cut. A cut takes out the middle: the last `tail` tokens ("ANSWER:") stay."""
+    ids: list[int] = tokenizer.encode(text, add_special_tokens=False)
+    if len(ids) <= limit:
+        return tuple(ids), False
+    tail = min(tail, limit // 2)
+    return tuple(ids[: limit - tail] + ids[len(ids) - tail :]), True
+
+
+def encode_program(tokenizer: PreTrainedTokenizerBase, code: str, limit: int) -> tuple[tuple[int, ...], bool]:
+    """Ids of a program with </s> behind, at most `limit`, and whether it was cut (then without </s>)."""
+    # A very long program is cut as text first: no token is longer than its text, and tokenizing 10 MB takes minutes.
+    ids: list[int] = tokenizer.encode(code[: limit * 64], add_special_tokens=False)
+    if len(ids) < limit and len(code) <= limit * 64:
+        return (*ids, tokenizer.eos_token_id), False
+    return tuple(ids[:limit]), True
+
+
+def decode(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> str:
+    """Text of program ids; special tokens leave nothing behind."""
+    return str(tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False))
+
+
+def token_texts(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> tuple[str, ...]:
+    """The text that each token adds; joined they are `decode(ids)`. A character split over tokens shows at its last token."""
+    texts, shown = [], ""
+    for end in range(1, len(ids) + 1):
+        whole = decode(tokenizer, ids[:end])
+        text = "" if whole.endswith("\ufffd") else whole[len(shown) :]
+        shown = shown if whole.endswith("\ufffd") else whole
+        texts.append(text)
+    return tuple(texts)
+
+
+def pad(rows: Sequence[Sequence[int]], value: int) -> tuple[Tensor, Tensor]:
+    """Rows of ids to a (B, T) long tensor padded with `value` on the right, and its (B, T) bool mask."""
+    if not rows:
+        raise DataError("a batch needs at least one row")
+    lengths = torch.tensor([len(r) for r in rows])
+    width = int(lengths.max())
+    result = torch.full((len(rows), width), value, dtype=torch.long)
+    for i, row in enumerate(rows):
+        result[i, : len(row)] = torch.tensor(row, dtype=torch.long)
+    return result, length_mask(lengths, width)
+
+
+def collate(examples: Sequence[Example], pad_id: int) -> Batch:
+    """One batch from examples; each distinct prompt (by key) appears once. Rows are in the order of `examples`."""
+    place: dict[str, int] = {}
+    prompts: list[tuple[int, ...]] = []
+    for example in examples:
+        if example.key not in place:
+            place[example.key] = len(prompts)
+            prompts.append(example.prompt)
+    prompt_ids, prompt_mask = pad(prompts, pad_id)
+    labels, mask = pad([e.program for e in examples], IGNORE)
+    weights = torch.zeros(labels.shape)
+    for i, example in enumerate(examples):
+        if example.weights is not None:
+            weights[i, : len(example.weights)] = torch.tensor(example.weights)
+    return Batch(
+        prompts=prompt_ids,
+        prompt_mask=prompt_mask,
+        row_prompt=torch.tensor([place[e.key] for e in examples]),
+        labels=labels,
+        mask=mask,
+        weights=weights,
+        outcomes=torch.tensor([e.label for e in examples]),
+        supervised=torch.tensor([e.supervised for e in examples]),
+    )
+
+
+def epoch_batches(examples: Sequence[Example], budget: int, seed: int, group: int = 1) -> Iterator[list[Example]]:
+    """Every example once, in batches of similar length, batches in random order.
+
+    Args:
+        budget: tokens in a batch, padding included: prompts x longest prompt + programs x longest program.
+        seed: order of the batches and of equals within them.
+        group: at most so many programs of one prompt lie side by side (they share its encoder row).
+    """
+    order = random.Random(f"epoch/{seed}")
+    by_prompt: dict[str, list[Example]] = {}
+    for example in examples:
+        by_prompt.setdefault(example.key, []).append(example)
+    groups: list[list[Example]] = []
+    for members in by_prompt.values():
+        order.shuffle(members)
+        groups += [members[i : i + group] for i in range(0, len(members), group)]
+    order.shuffle(groups)
+    # noise in the sorting key mixes neighbours anew in each epoch, at little cost in padding
+    groups.sort(key=lambda g: (len(g[0].prompt) + max(len(e.program) for e in g)) * order.uniform(0.9, 1.1))
+    batches: list[list[Example]] = []
+    current: list[Example] = []
+    prompts = longest_prompt = longest_program = 0
+    for members in groups:
+        wide, long = max(longest_prompt, len(members[0].prompt)), max([longest_program] + [len(e.program) for e in members])
+        if current and (prompts + 1) * wide + (len(current) + len(members)) * long > budget:
+            batches.append(current)
+            current, prompts = [], 0
+            wide, long = len(members[0].prompt), max(len(e.program) for e in members)
+        current = current + members
+        prompts, longest_prompt, longest_program = prompts + 1, wide, long
+    if current:
+        batches.append(current)
+    order.shuffle(batches)
+    yield from batches
+
+
+def read_json(path: Path) -> Any:
+    """A small JSON file of a model directory.
+
+    Raises:
+        ModelError: absent or not JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ModelError(f"{path} is absent; a model folder written by coderl or by save_pretrained has it") from None
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{path} cannot be read as JSON ({error})") from None

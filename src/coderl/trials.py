@@ -1,0 +1,39 @@
+"""Let an actor write programs for problems and judge them, in one go: what training stages call to see how they do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from .grading import grade_programs
+from .models.actor import Actor
+from .records import OUTCOMES, Problem, Program, Verdict
+from .sampling import Settings, Task, chunks, sample
+from .sandbox import Judge
+
+
+class Trial(NamedTuple):
+    """Programs and their verdicts, in equal order."""
+
+    programs: list[Program]
+    verdicts: list[Verdict]
+
+
+def try_out(actor: Actor, problems: Sequence[Problem], samples: int, settings: Settings, judge: Judge) -> Trial:
+    """`samples` programs for each problem, judged on the hidden tests up to the first failure."""
+    tasks = [Task(p, tuple(range(samples))) for p in problems]
+    programs = [p for part in chunks(tasks, settings.decoding.rows) for p in sample(actor, part, settings)]
+    verdicts = list(grade_programs(judge, {p.id: p for p in problems}, programs, tests="hidden", stop_at_first_failure=True))
+    return Trial(programs, verdicts)
+
+
+def pass_share(verdicts: Sequence[Verdict]) -> float:
+    """Share of programs that pass; programs without a verdict do not count. NaN when there is none."""
+    judged = [v for v in verdicts if v.harness_error is None]
+    return sum(v.is_pass for v in judged) / len(judged) if judged else float("nan")
+
+
+def outcome_shares(verdicts: Sequence[Verdict]) -> dict[str, float]:
+    """`outcome/<name>` -> share of the programs that have a verdict."""
+    judged = [v for v in verdicts if v.harness_error is None]
+    return {f"outcome/{name}": sum(v.outcome is name for v in judged) / max(1, len(judged)) for name in OUTCOMES}
