@@ -65,7 +65,7 @@ class Optimiser:
             CoderlError: the loss is not finite; the weights are those of the step before.
         """
         if not torch.isfinite(loss):
-            raise CoderlError(f"the loss is {loss.item()}; lower the learning rate (now {self.plan.learning_rate}) and start again")
+            raise CoderlError(f"the loss is {float(loss.detach())}; lower the learning rate (now {self.plan.learning_rate}) and start again")
         loss.backward()
         norm = float(nn.utils.clip_grad_norm_(self.parameters, self.plan.clip))
         for group in self.adam.param_groups:
@@ -137,6 +137,7 @@ def fit(
     optimiser = Optimiser(model, plan)
     checkpoint = run / "checkpoint.pt"
     at = load_checkpoint(checkpoint, model, optimiser)
+    run.keep_metrics(lambda line: line.get("stage") != watch.description or line.get("step", 0) <= at.updates)
     model.train()
     total = plan.updates if plan.cpu_seconds is None else round(plan.cpu_seconds)
     sums: dict[str, float] = {}
@@ -151,9 +152,10 @@ def fit(
             norm = optimiser.update(losses["loss"], share)
             before = at
             at = Progressed(at.updates + 1, at.cpu_seconds + time.process_time() - began)
-            for name, value in {**losses, "gradient_norm": norm}.items():
-                sums[name] = sums.get(name, 0.0) + float(value)
-            advance(1 if plan.cpu_seconds is None else int(at.cpu_seconds) - int(before.cpu_seconds), note=f"loss {float(losses['loss']):.3f}")
+            values = {name: float(value.detach()) for name, value in losses.items()} | {"gradient_norm": norm}
+            for name, value in values.items():
+                sums[name] = sums.get(name, 0.0) + value
+            advance(1 if plan.cpu_seconds is None else int(at.cpu_seconds) - int(before.cpu_seconds), note=f"loss {values['loss']:.3f}")
             if watch.log_every and at.updates % watch.log_every == 0:
                 _log(run, watch, at, {name: value / watch.log_every for name, value in sums.items()} | {"learning_rate": learning_rate(plan, share)})
                 sums = {}
@@ -165,7 +167,6 @@ def fit(
     if watch.evaluate and (not watch.evaluate_every or at.updates % watch.evaluate_every):
         _log(run, watch, at, watch.evaluate(at.updates))
     model.eval()
-    checkpoint.unlink(missing_ok=True)
     return at
 
 

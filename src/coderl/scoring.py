@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
+from scipy.stats import mannwhitneyu
 from transformers import PreTrainedTokenizerBase
 
 from .examples import Judged
@@ -79,14 +80,11 @@ def accuracy(readings: Sequence[Reading], labels: Sequence[int]) -> Accuracy:
 
 
 def _auc(scores: torch.Tensor, positive: torch.Tensor) -> float:
-    """Area under the ROC curve by ranks (Mann-Whitney), ties counted half."""
-    positives, negatives = int(positive.sum()), int((~positive).sum())
-    if not positives or not negatives:
+    """Area under the ROC curve: the Mann-Whitney statistic over the number of pairs, ties counted half."""
+    if bool(positive.all()) or not bool(positive.any()):
         return float("nan")
-    values, inverse, counts = scores.unique(return_inverse=True, return_counts=True)
-    ends = counts.cumsum(0).double()
-    ranks = (ends - (counts - 1) / 2)[inverse]  # mean rank of ties, from 1
-    return float((ranks[positive].sum() - positives * (positives + 1) / 2) / (positives * negatives))
+    above = mannwhitneyu(scores[positive].numpy(), scores[~positive].numpy()).statistic
+    return float(above) / int(positive.sum() * (~positive).sum())
 
 
 def token_scores(tokenizer: PreTrainedTokenizerBase, judged: Judged, example: Example, reading: Reading) -> TokenScores:

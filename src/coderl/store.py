@@ -288,6 +288,13 @@ class RunDirectory:
         lines = path.read_bytes().split(b"\n")[:-1]  # a torn last line has no newline
         return [_decode(line, path, number) for number, line in enumerate(lines, 1) if line.strip()]
 
+    def keep_metrics(self, wanted: Callable[[dict[str, Any]], bool]) -> None:
+        """Leave only the wanted lines in `metrics.jsonl`: a run that resumes drops what lies behind its checkpoint."""
+        lines = self.metrics()
+        kept = [line for line in lines if wanted(line)]
+        if len(kept) < len(lines):
+            atomic_write(self.path / "metrics.jsonl", map(dump_line, kept))
+
     def finish(self) -> None:
         """Put the marker: everything that this run writes is there."""
         atomic_write(self.path / self.MARKER, time.strftime("%Y-%m-%dT%H:%M:%S%z") + "\n")

@@ -9,6 +9,7 @@ as rows that point at it, so that the encoder works once per prompt however many
 from __future__ import annotations
 
 import json
+import math
 import random
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -202,17 +203,19 @@ def epoch_batches(examples: Sequence[Example], budget: int, seed: int, group: in
     by_prompt: dict[str, list[Example]] = {}
     for example in examples:
         by_prompt.setdefault(example.key, []).append(example)
-    groups: list[list[Example]] = []
+    # noise in the lengths mixes neighbours anew in each epoch, at little cost in padding
+    groups: list[tuple[float, list[Example]]] = []
     for members in by_prompt.values():
-        order.shuffle(members)
-        groups += [members[i : i + group] for i in range(0, len(members), group)]
-    order.shuffle(groups)
-    # noise in the sorting key mixes neighbours anew in each epoch, at little cost in padding
-    groups.sort(key=lambda g: (len(g[0].prompt) + max(len(e.program) for e in g)) * order.uniform(0.9, 1.1))
+        members.sort(key=lambda e: len(e.program) * order.uniform(0.85, 1.15))
+        for start in range(0, len(members), group):
+            part = members[start : start + group]
+            shelf = round(6 * math.log(len(part[0].prompt) * order.uniform(0.95, 1.05) + 1))  # prompts within about 17 % of each other
+            groups.append((shelf + max(len(e.program) for e in part) * order.uniform(0.9, 1.1) / 1e6, part))
+    groups.sort(key=lambda pair: pair[0])
     batches: list[list[Example]] = []
     current: list[Example] = []
     prompts = longest_prompt = longest_program = 0
-    for members in groups:
+    for _, members in groups:
         wide, long = max(longest_prompt, len(members[0].prompt)), max([longest_program] + [len(e.program) for e in members])
         if current and (prompts + 1) * wide + (len(current) + len(members)) * long > budget:
             batches.append(current)

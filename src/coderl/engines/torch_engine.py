@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -39,7 +39,7 @@ class Generated(NamedTuple):
     """
 
     key: str
-    index: int
+    sample: int
     ids: tuple[int, ...]
     logprobs: tuple[float, ...]
     sampling_logprobs: tuple[float, ...]
@@ -130,14 +130,15 @@ class _Decoder:
 
     def __init__(self, model: T5ForConditionalGeneration, longest: int) -> None:
         config, stack = model.config, model.decoder
+        blocks: list[Any] = list(stack.block)
         self.heads, self.size, self.eps = config.num_heads, config.d_kv, config.layer_norm_epsilon
         self.embedding = stack.embed_tokens.weight
         self.final_norm = stack.final_layer_norm.weight
         self.head = model.lm_head.weight * (config.d_model**-0.5 if config.scale_decoder_outputs else 1.0)
-        attention = stack.block[0].layer[0].SelfAttention
+        attention = blocks[0].layer[0].SelfAttention
         self.bias = attention.compute_bias(longest, longest)[0]  # (H, T, T)
         self.layers = []
-        for block in stack.block:
+        for block in blocks:
             own, cross, last = block.layer[0], block.layer[1], block.layer[2]
             a, c = own.SelfAttention, cross.EncDecAttention
             self.layers.append(
@@ -236,7 +237,7 @@ def _batches(requests: Iterable[Request], rows: int) -> Iterator[list[Request]]:
 def _generate_batch(model: T5ForConditionalGeneration, requests: Sequence[Request], decoding: Decoding, seed: int) -> Iterator[Generated]:
     config = model.config
     rows = _Rows(requests, seed)
-    prompts, mask = pad([r.prompt for r in requests], config.pad_token_id)
+    prompts, mask = pad([r.prompt for r in requests], config.pad_token_id or 0)
     encoded = model.encoder(input_ids=prompts, attention_mask=mask.long()).last_hidden_state
     decoder = _Decoder(model, decoding.max_tokens)
     cross = decoder.cross_cache(encoded)

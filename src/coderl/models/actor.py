@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase, T5Config, T5ForConditionalGeneration
 
@@ -49,10 +50,9 @@ def small_t5(
         dropout_rate=dropout,
         feed_forward_proj="relu",
         pad_token_id=0,
-        bos_token_id=1,
         eos_token_id=2,
-        decoder_start_token_id=0,
     )
+    config.bos_token_id, config.decoder_start_token_id = 1, 0
     return T5ForConditionalGeneration(config)
 
 
@@ -70,7 +70,7 @@ def load_actor(directory: str | Path) -> Actor:
         raise ModelError(f"{directory}/config.json has model_type {config.get('model_type')!r}; this version reads 't5' (CodeT5 is one)")
     try:
         model = T5ForConditionalGeneration.from_pretrained(str(directory), local_files_only=True, dtype=torch.float32)
-    except (OSError, ValueError, RuntimeError, KeyError) as error:
+    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
         raise ModelError(f"{directory} cannot be loaded ({str(error).splitlines()[0]}); save the model again or check the folder") from None
     tokenizer = load_tokenizer(directory)
     if vocabulary_size(tokenizer) > model.config.vocab_size:
@@ -97,7 +97,7 @@ def program_log_probs(model: T5ForConditionalGeneration, batch: Batch) -> Tensor
     config = model.config
     encoded = model.encoder(input_ids=batch.prompts, attention_mask=batch.prompt_mask.long()).last_hidden_state  # (P, S, d)
     states = encoded.index_select(0, batch.row_prompt)  # (B, S, d)
-    decoder_ids = shift_right(batch.labels, config.decoder_start_token_id, config.pad_token_id, IGNORE)  # (B, T)
+    decoder_ids = shift_right(batch.labels, config.decoder_start_token_id, config.pad_token_id or 0, IGNORE)  # (B, T)
     hidden = model.decoder(
         input_ids=decoder_ids,
         encoder_hidden_states=states,

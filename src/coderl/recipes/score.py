@@ -64,4 +64,4 @@ def main(config: Config) -> None:
                 advance(len(part))
     if left:
         known = accuracy(readings, labels)
-        print(f"{len(left)} programs scored; the critic is right on {known.accuracy:.3f} of them (most frequent outcome {known.majority:.3f}) -> {config.out}")
+        print(f"{len(left)} programs scored; right on {known.accuracy:.3f} (most frequent outcome {known.majority:.3f}) -> {config.out}")

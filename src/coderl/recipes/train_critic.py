@@ -96,7 +96,10 @@ def main(config: Config) -> None:
     actor.tokenizer.save_pretrained(str(run / "critic"))
     run.finish()
     (run / "checkpoint.pt").unlink(missing_ok=True)
-    print(f"accuracy {result.accuracy:.3f} (always the most frequent outcome: {result.majority:.3f}), AUC of passing {result.auc:.3f} -> {run / 'critic'}")
+    print(
+        f"held-out accuracy {result.accuracy:.3f} (always the most frequent outcome: {result.majority:.3f}), "
+        f"AUC of passing {result.auc:.3f} -> {run / 'critic'}"
+    )
 
 
 def split(examples: Sequence[Example], share: float, seed: int) -> tuple[list[Example], list[Example]]:

@@ -99,7 +99,9 @@ def fresh_actor(config: Config, problems: Sequence[Problem]) -> Actor:
     from ..tokens import train_tokenizer, vocabulary_size
 
     tokenizer = train_tokenizer((text for p in problems for text in (prompt(p), *p.solutions)), config.vocabulary)
-    model = small_t5(vocabulary_size(tokenizer), config.seed, width=config.width, layers=config.layers, feed_forward=4 * config.width, dropout=config.dropout)
+    model = small_t5(
+        vocabulary_size(tokenizer), config.seed, width=config.width, layers=config.layers, feed_forward=4 * config.width, dropout=config.dropout
+    )
     return Actor(model, tokenizer)
 
 
