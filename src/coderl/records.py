@@ -51,7 +51,7 @@ def _typed(record: str, name: str, value: object, kinds: tuple[type, ...], words
 _Types = Mapping[str, tuple[tuple[type, ...], str]]
 
 
-class _Record:
+class Record:
     """Shared reading and writing. Subclasses are frozen dataclasses with an `extra` mapping as their last field."""
 
     _types: ClassVar[_Types] = {}
@@ -94,7 +94,7 @@ class _Record:
 
 
 def _write(value: Any) -> Any:
-    if isinstance(value, _Record):
+    if isinstance(value, Record):
         return value.to_json()
     if isinstance(value, tuple):
         return [_write(v) for v in value]
@@ -110,7 +110,7 @@ _LIST = ((list, tuple), "a list")
 
 
 @dataclass(frozen=True)
-class Test(_Record):
+class Test(Record):
     """One unit test. call: `input` = list of positional arguments, `output` = return value; stdin: both text; assert: `code`."""
 
     __test__ = False  # not a pytest class
@@ -127,7 +127,7 @@ class Test(_Record):
 
 
 @dataclass(frozen=True)
-class Problem(_Record):
+class Problem(Record):
     """A programming problem. `tests` are hidden; `examples` are the tests that the statement shows.
 
     Fields:
@@ -183,7 +183,7 @@ class Problem(_Record):
 
 
 @dataclass(frozen=True)
-class Program(_Record):
+class Program(Record):
     """A program written for a problem. Also read from `{"task_id", "completion"}` and `{"task_id", "solution"}` lines.
 
     A `completion` continues the problem's prompt (HumanEval); `completion` is then True in `extra`, and who judges puts the
@@ -237,7 +237,7 @@ def program_text(problem: Problem, program: Program) -> str:
 
 
 @dataclass(frozen=True)
-class TestResult(_Record):
+class TestResult(Record):
     """What happened in one test. `cpu_seconds` is the program's own CPU time in it."""
 
     __test__ = False  # not a pytest class
@@ -255,7 +255,7 @@ class TestResult(_Record):
 
 
 @dataclass(frozen=True)
-class Verdict(_Record):
+class Verdict(Record):
     """The judge's word on one program.
 
     `outcome` is None exactly when `harness_error` says why no verdict could be had: such a program is counted apart and is never
@@ -315,7 +315,7 @@ class Verdict(_Record):
 
 
 @dataclass(frozen=True)
-class TokenScores(_Record):
+class TokenScores(Record):
     """A critic's reading of one program, token by token (T tokens).
 
     Fields:

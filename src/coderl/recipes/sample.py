@@ -6,11 +6,16 @@ problem, index) gives the same program whatever the number of workers.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
+
+if TYPE_CHECKING:
+    from ..records import Problem
+    from ..sampling import Settings
 
 
 @dataclass(frozen=True)
@@ -33,6 +38,8 @@ class Config:
     """longest program in tokens (CodeRL on APPS: 512)"""
     max_source_tokens: int = 192
     """longest prompt in tokens; longer ones lose their middle (CodeRL on APPS: 600)"""
+    greedy: Path | None = None
+    """also write each problem's greedy program here (.jsonl): the baseline of CodeRL, or greedy accuracy"""
     workers: int = 2
     """processes, one thread each"""
     rows: int = 512
@@ -44,25 +51,35 @@ class Config:
 def main(config: Config) -> None:
     from ..engines.torch_engine import Decoding
     from ..errors import UsageError
-    from ..progress import progress
-    from ..records import Problem, Program
-    from ..sampling import Settings, sample_directory, tasks_for
-    from ..store import AppendStore, read_records
+    from ..records import Problem
+    from ..sampling import Settings
+    from ..store import read_records
 
     decoding = Decoding(config.temperature, config.top_p, config.max_program_tokens, config.rows)
     decoding.check()
     if config.samples < 1:
         raise UsageError(f"--samples is {config.samples}; it must be at least 1")
-    samples = 1 if config.temperature == 0 else config.samples
     problems = read_records(config.problems, Problem)
-    with AppendStore(config.out, Program, lambda p: (p.problem, p.index)) as store:
+    settings = Settings(decoding, config.seed, config.max_source_tokens, name=str(config.model))
+    write_programs(config, problems, 1 if config.temperature == 0 else config.samples, settings, config.out)
+    if config.greedy:
+        write_programs(config, problems, 1, settings._replace(decoding=decoding._replace(temperature=0)), config.greedy)
+
+
+def write_programs(config: Config, problems: Sequence[Problem], samples: int, settings: Settings, out: Path) -> None:
+    """Complete the store `out` to `samples` programs for each problem."""
+    from ..progress import progress
+    from ..records import Program
+    from ..sampling import sample_directory, tasks_for
+    from ..store import AppendStore
+
+    with AppendStore(out, Program, lambda p: (p.problem, p.index)) as store:
         tasks = tasks_for(problems, samples, lambda problem, index: (problem, index) in store)
         left = sum(len(t.indices) for t in tasks)
         if len(store):
-            print(f"{config.out} holds {len(store)} programs; {left} are left to write")
+            print(f"{out} holds {len(store)} programs; {left} are left to write")
         if not tasks:
             return
-        settings = Settings(decoding, config.seed, config.max_source_tokens, name=str(config.model))
         tokens = cut = 0
         with progress("sampling", total=left, unit="programs") as advance:
             for program in sample_directory(config.model, tasks, settings, config.workers):
@@ -70,4 +87,4 @@ def main(config: Config) -> None:
                 tokens += program.tokens or 0
                 cut += bool(program.extra.get("cut"))
                 advance(1, note=f"{tokens} tokens")
-    print(f"{left} programs, {tokens} tokens, {cut} cut at {config.max_program_tokens} tokens, seed {config.seed} -> {config.out}")
+    print(f"{left} programs, {tokens} tokens, {cut} cut at {config.max_program_tokens} tokens, seed {config.seed} -> {out}")

@@ -1,0 +1,195 @@
+"""Run stages as a chain of `coderl` commands, each in a process of its own, as many at a time as there are cores.
+
+Every step is a command line that can be run by hand. What it printed is in `logs/NAME.log`, what it cost (CPU seconds of the process
+and all its children) in `steps.jsonl`, which is also what a second call resumes from: a step that is there with the same command is
+not run again. A step that fails ends the chain with the last words of its log.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from .errors import CoderlError
+from .records import Record
+from .store import AppendStore, iterate_records
+
+HEARTBEAT_SECONDS = 20.0
+
+
+class Step(NamedTuple):
+    """One stage of a chain.
+
+    Fields:
+        name: unique; names the log.
+        title: what it is for, in words.
+        command: arguments of `coderl`.
+        needs: steps that must have finished.
+        cores: how many cores it keeps busy.
+        budget_of: the command gets `--cpu-seconds` with what these steps cost together, for an equal-time control.
+    """
+
+    name: str
+    title: str
+    command: tuple[str, ...]
+    needs: tuple[str, ...] = ()
+    cores: int = 1
+    budget_of: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class StepCost(Record):
+    """A finished step. Seconds of CPU (children included) and of wall time."""
+
+    step: str
+    command: tuple[str, ...]
+    cpu_seconds: float
+    wall_seconds: float
+    extra: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def _read(cls, name: str, value: Any) -> Any:
+        return tuple(value) if name == "command" else value
+
+
+class _Running(NamedTuple):
+    step: Step
+    command: tuple[str, ...]
+    process: subprocess.Popen[bytes]
+    log: Path
+    began: float
+
+
+def run_steps(steps: Sequence[Step], folder: Path, cores: int, say: Callable[[str], None] = print) -> dict[str, StepCost]:
+    """Run the steps in order of their needs, up to `cores` cores at a time; returns what each cost.
+
+    Raises:
+        CoderlError: a step failed; KeyboardInterrupt: passed on after the running steps have ended on it too.
+    """
+    (folder / "logs").mkdir(parents=True, exist_ok=True)
+    path = folder / "steps.jsonl"
+    costs = _finished(steps, path)
+    if costs:
+        say(f"{len(costs)} of {len(steps)} steps are there already: {', '.join(costs)}")
+    began, running = time.monotonic(), list[_Running]()
+    with AppendStore(path, StepCost, lambda cost: (cost.step, cost.command)) as store:
+        try:
+            beat = began
+            while len(costs) < len(steps):
+                running += _start(steps, costs, running, cores, folder, say, began)
+                ended = _wait_for_one(running, beat + HEARTBEAT_SECONDS)
+                if ended is None:
+                    beat = time.monotonic()
+                    say(_heartbeat(running, began))
+                    continue
+                one, cost = ended
+                running.remove(one)
+                store.append(cost)
+                costs[one.step.name] = cost
+                say(f"{_clock(began)}  done [{len(costs)}/{len(steps)}] {one.step.name}: {cost.wall_seconds:.0f} s, CPU {cost.cpu_seconds:.0f} s")
+        finally:
+            _end(running)
+    return costs
+
+
+def _finished(steps: Sequence[Step], path: Path) -> dict[str, StepCost]:
+    """Steps that an earlier call finished with the command that they would have now, and whose needs are finished too."""
+    known = {(c.step, c.command): c for c in iterate_records(path, StepCost)} if path.exists() else {}
+    done: dict[str, StepCost] = {}
+    for step in steps:
+        if all(name in done for name in (*step.needs, *step.budget_of)):
+            cost = known.get((step.name, _command(step, done)))
+            if cost is not None:
+                done[step.name] = cost
+    return done
+
+
+def _command(step: Step, costs: Mapping[str, StepCost]) -> tuple[str, ...]:
+    if not step.budget_of:
+        return step.command
+    return (*step.command, "--cpu-seconds", f"{sum(costs[name].cpu_seconds for name in step.budget_of):.0f}")
+
+
+def _start(
+    steps: Sequence[Step],
+    costs: Mapping[str, StepCost],
+    running: Sequence[_Running],
+    cores: int,
+    folder: Path,
+    say: Callable[[str], None],
+    began: float,
+) -> list[_Running]:
+    """Start what can be started: in the order of the list, never more cores than there are."""
+    started: list[_Running] = []
+    names = set(costs) | {r.step.name for r in running}
+    free = cores - sum(r.step.cores for r in running)
+    for step in steps:
+        ready = step.name not in names and all(n in costs for n in (*step.needs, *step.budget_of))
+        if ready and (step.cores <= free or free == cores):
+            command = _command(step, costs)
+            say(f"{_clock(began)}  {step.title}\n           coderl {' '.join(command)}")
+            log = folder / "logs" / f"{step.name}.log"
+            stream = log.open("ab")
+            process = subprocess.Popen(
+                [sys.executable, "-m", "coderl", *command], stdin=subprocess.DEVNULL, stdout=stream, stderr=stream, start_new_session=True
+            )
+            stream.close()
+            started.append(_Running(step, command, process, log, time.monotonic()))
+            free -= step.cores
+    if not started and not running:
+        waiting = [s.name for s in steps if s.name not in costs]
+        raise CoderlError(f"no step of {', '.join(waiting)} can start; their needs form a ring or name no step")
+    return started
+
+
+def _wait_for_one(running: Sequence[_Running], until: float) -> tuple[_Running, StepCost] | None:
+    """The next step that ends, with its cost; None when the time is over."""
+    while time.monotonic() < until:
+        for one in running:
+            pid, status, usage = os.wait4(one.process.pid, os.WNOHANG)
+            if pid:
+                one.process.returncode = os.waitstatus_to_exitcode(status)
+                if one.process.returncode != 0:
+                    raise CoderlError(
+                        f"step {one.step.name} ended with exit code {one.process.returncode}: {last_words(one.log)} (all of it: {one.log})"
+                    )
+                cpu = usage.ru_utime + usage.ru_stime
+                return one, StepCost(one.step.name, one.command, round(cpu, 1), round(time.monotonic() - one.began, 1))
+        time.sleep(0.05)
+    return None
+
+
+def _end(running: Sequence[_Running]) -> None:
+    """Interrupt the steps that still run, as Ctrl-C would, and wait until they are gone."""
+    alive = [one for one in running if one.process.returncode is None]
+    for kind, patience in ((signal.SIGINT, 20.0), (signal.SIGKILL, 5.0)):
+        for one in alive:
+            if one.process.poll() is None:
+                os.killpg(one.process.pid, kind)
+        deadline = time.monotonic() + patience
+        while time.monotonic() < deadline and any(one.process.poll() is None for one in alive):
+            time.sleep(0.05)
+
+
+def last_words(log: Path) -> str:
+    """The last line of a log that is not blank."""
+    with log.open("rb") as stream:
+        stream.seek(max(0, log.stat().st_size - 4096))
+        lines = [line.strip() for line in stream.read().decode("utf-8", "replace").splitlines() if line.strip()]
+    return lines[-1] if lines else "it printed nothing"
+
+
+def _clock(began: float) -> str:
+    seconds = int(time.monotonic() - began)
+    return f"{seconds // 60:3d}:{seconds % 60:02d}"
+
+
+def _heartbeat(running: Sequence[_Running], began: float) -> str:
+    return "\n".join(f"{_clock(began)}  ... {one.step.name}: {last_words(one.log)[:150]}" for one in running)
