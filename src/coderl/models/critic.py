@@ -219,7 +219,8 @@ def load_critic(directory: str | Path) -> Critic:
 def load_released_critic(directory: str | Path) -> Critic:
     """Read a critic in the form the CodeRL authors' code saves: one T5 checkpoint that holds `error_head.0.*` and `error_head.2.*`.
 
-    Float32, on the CPU, in evaluation mode, with a `ReleasedHead` for four outcomes.
+    Float32, on the CPU, in evaluation mode, with a `ReleasedHead` for four outcomes, and with plain attention: its order of sums is the
+    released one, and with long programs the fused attention's last digits differ (2e-5 in a logit, measured).
 
     Args:
         directory: `config.json` with `model.safetensors` or `pytorch_model.bin`.
@@ -229,6 +230,7 @@ def load_released_critic(directory: str | Path) -> Critic:
     """
     directory = Path(directory)
     critic = critic_from_config(_read_config(directory), ReleasedHead, 4, seed=0)
+    critic.body.set_attn_implementation("eager")
     weights = _read_weights(directory)
     head = {name.removeprefix("error_head."): value.float() for name, value in weights.items() if name.startswith("error_head.")}
     if not head:
