@@ -1,0 +1,340 @@
+"""The forked process: limits itself, compiles the program, runs it on one test after the other, and reports each test.
+
+It holds the program and the inputs; expected outputs never come here (except in tests that must run as code, whose verdicts say
+"child"). What it reports is only data for the judge to look at: nothing here decides. A report is five numbers, a JSON header and a
+blob (the encoded result, or the standard output as raw bytes).
+
+The names that this module needs while a program runs are bound before it starts, so a program that replaces `os.write` or
+`json.dumps` harms its own reports only.
+"""
+
+import ast
+import atexit
+import builtins
+import gc
+import io
+import json
+import os
+import random
+import resource
+import struct
+import sys
+import threading
+import types
+
+from . import seccomp, values
+
+FILENAME = "<program>"
+HEADER = struct.Struct("<IIII")  # event, test number, length of the JSON header, length of the blob
+COMPILED, LOADED, TESTED = 1, 2, 3
+LOST_CHANNEL = 97
+_CHUNK = 1 << 20
+_IMPORTS = (ast.Import, ast.ImportFrom)
+
+
+class Channel:
+    """Writes reports to the fork server."""
+
+    def __init__(self, handle):
+        self.handle, self.write, self.dumps, self.exit = handle, os.write, json.dumps, os._exit
+
+    def send(self, event, test, header, blob=b""):
+        text = self.dumps(header).encode("utf-8", "replace")
+        self.send_bytes(HEADER.pack(event, test, len(text), len(blob)) + text + blob)
+
+    def send_bytes(self, data):
+        view = memoryview(data)
+        try:
+            while view:
+                view = view[self.write(self.handle, view[:_CHUNK]) :]
+        except OSError:
+            self.exit(LOST_CHANNEL)
+
+
+class Failure(Exception):
+    """A failure that has a name of its own instead of an exception type of the program's."""
+
+    def __init__(self, kind, message):
+        self.kind, self.message = kind, message
+
+
+def describe(error):
+    """Name, message and the program's own line of an exception. Calls the program's `__str__`: inside its limits, like all it does."""
+    if type(error) is Failure:
+        return {"type": error.kind, "message": error.message, "line": None}
+    kind = type(error)
+    line, trace = None, error.__traceback__
+    while trace is not None:
+        if trace.tb_frame.f_code.co_filename == FILENAME:
+            line = trace.tb_lineno
+        trace = trace.tb_next
+    if issubclass(kind, SyntaxError) and type(error.lineno) is int and (line is None or error.filename == FILENAME):
+        line = error.lineno
+    name = "MemoryLimit" if issubclass(kind, MemoryError) else type.__getattribute__(kind, "__name__")
+    try:
+        message = (error.msg if line is not None and issubclass(kind, SyntaxError) else str(error))[:500] + ""
+    except BaseException:
+        message = ""
+    return {"type": str.__str__(name), "message": message, "line": line}
+
+
+def confine(job, pid, secure):
+    """Limits of this process, from here on for good."""
+    for kind, soft in job["rlimits"]:
+        hard = resource.getrlimit(kind)[1]
+        limit = soft if hard == resource.RLIM_INFINITY else min(soft, hard)
+        resource.setrlimit(kind, (limit, limit))
+    if secure:
+        seccomp.install(seccomp.child_filter(pid))
+
+
+def compile_program(code, wrap):
+    """The code object, and whether it must be called as `code()`.
+
+    `wrap`: a program that is refused only for a `return` outside any function is put into one, as the APPS tester does with every
+    program; its leading imports stay outside and its line numbers stay as they are.
+    """
+    try:
+        return compile(code, FILENAME, "exec", dont_inherit=True), False
+    except SyntaxError as error:
+        if not wrap or error.msg != "'return' outside function":
+            raise
+        tree = ast.parse(code, FILENAME)
+    body = tree.body
+    first = next((i for i, node in enumerate(body) if not isinstance(node, _IMPORTS)), len(body))
+    arguments = ast.arguments(posonlyargs=[], args=[], kwonlyargs=[], kw_defaults=[], defaults=[])
+    function = ast.FunctionDef(name="code", args=arguments, body=body[first:], decorator_list=[], returns=None, lineno=1, col_offset=0)
+    tree.body = [*body[:first], ast.fix_missing_locations(function)]
+    return compile(tree, FILENAME, "exec", dont_inherit=True), True
+
+
+class Child:
+    """One forked process and its job. `streams` are the memory files for standard input and output, or None for call tests."""
+
+    def __init__(self, job, channel, streams, names):
+        self.job, self.channel, self.streams, self.names = job, channel, streams, names
+        self.limit, self.set_seed = job["output_bytes"], random.seed
+        self.dup2, self.ftruncate, self.pwrite, self.pread, self.lseek, self.fstat = os.dup2, os.ftruncate, os.pwrite, os.pread, os.lseek, os.fstat
+        self.null, self.open_file, self.collect = job["null"], io.open, gc.collect
+        self.main_thread, self.threads, self.exit_functions = threading.main_thread(), threading.enumerate, atexit._run_exitfuncs
+        self.recursion, self.set_recursion = sys.getrecursionlimit(), sys.setrecursionlimit
+        self.encode, self.decode, self.exit = values.encode, values.decode, os._exit
+
+    def run(self, first):
+        """All tests from number `first` on; never returns."""
+        try:
+            code, wrapped = compile_program(self.job["code"], self.job["wrap"])
+        except BaseException as error:
+            self.channel.send(COMPILED, first, {"status": "error", **describe(error)})
+            self.exit(0)
+        self.channel.send(COMPILED, first, {"status": "ok"})
+        if self.streams is None:
+            self.run_calls(code, first)
+        else:
+            self.run_streams(code, wrapped, first)
+        self.exit(0)
+
+    # programs that read standard input
+
+    def run_streams(self, code, wrapped, first):
+        tests = self.job["tests"]
+        for number in range(first, len(tests)):
+            status, size = self.run_once(code, wrapped, tests[number])
+            if size > self.limit:  # also when the program stumbled over the limit: that is the cause
+                status = {"status": "error", "type": "OutputLimit", "message": f"more than {self.limit} bytes of output", "line": None}
+            header = self.channel.dumps(status).encode("utf-8", "replace")
+            size = size if status["status"] == "ok" else 0
+            self.channel.send_bytes(HEADER.pack(TESTED, number, len(header), size) + header)
+            self.send_output(size)
+            if status.get("type") == "MemoryLimit":
+                self.exit(0)  # the rest goes on in a fresh fork
+
+    def send_output(self, size):
+        position = 0
+        while position < size:
+            part = self.pread(self.streams[1], min(_CHUNK, size - position), position)
+            position += len(part)
+            self.channel.send_bytes(part or bytes(size - position))
+            if not part:
+                return
+
+    def run_once(self, code, wrapped, text):
+        """One run from a fresh `__main__`; what happened and how many bytes were written."""
+        try:
+            self.set_streams(text)
+        except OSError:
+            self.exit(LOST_CHANNEL)
+        module = types.ModuleType("__main__")
+        space = module.__dict__
+        space.update(self.names, __builtins__=builtins)
+        if self.job["names"]:
+            space.update(stdin=sys.stdin, stdout=sys.stdout)
+        sys.modules["__main__"] = module
+        status = {"status": "ok"}
+        try:
+            try:
+                exec(code, space)
+                if wrapped:
+                    space["code"]()
+            except SystemExit as error:
+                self.check_exit(error)
+            self.finish(space)
+        except BaseException as error:
+            status = {"status": "error", **describe(error)}
+            del error
+        try:
+            return status, self.fstat(self.streams[1]).st_size
+        except OSError:
+            self.exit(LOST_CHANNEL)
+
+    def check_exit(self, error):
+        """`sys.exit()` and `sys.exit(0)` end a program well; the APPS tester accepts any other exit code too."""
+        if not (self.job["any_exit"] or error.code is None or (type(error.code) is int and error.code == 0)):
+            raise error
+
+    def finish(self, space):
+        """What an interpreter does at its end: wait for threads, run exit functions, flush, drop what the program held."""
+        while waiting := [thread for thread in self.threads() if thread is not self.main_thread and not thread.daemon]:
+            waiting[0].join()
+        self.exit_functions()
+        for stream in (sys.stdout, self.stdout):
+            try:
+                stream.flush()
+            except Exception:
+                pass  # closed, replaced, or full: what was written counts
+        space.clear()
+        if "open(" in self.job["code"]:
+            self.collect()  # files that were never closed write their last bytes now
+
+    def set_streams(self, text):
+        source, target = self.streams
+        for handle, content in ((source, text.encode("utf-8", "surrogatepass")), (target, b"")):
+            self.ftruncate(handle, 0)
+            position = 0
+            while position < len(content):
+                position += self.pwrite(handle, content[position:], position)
+            self.lseek(handle, 0, 0)
+        self.dup2(source, 0)
+        self.dup2(target, 1)
+        self.dup2(self.null, 2)
+        self.open_streams()
+
+    def open_streams(self):
+        sys.stdin = self.stream(0, "r")
+        sys.stdout = self.stdout = self.stream(1, "w")
+        sys.stderr = self.stream(2, "w")
+        vars(sys).update(__stdin__=sys.stdin, __stdout__=sys.stdout, __stderr__=sys.stderr)
+        self.reset()
+
+    def stream(self, handle, mode):
+        return self.open_file(handle, mode, encoding="utf-8", errors="surrogateescape", closefd=False)
+
+    def reset(self):
+        sys.settrace(None)
+        sys.setprofile(None)
+        self.set_recursion(self.recursion)
+        self.set_seed(0)
+
+    # programs whose functions are called, and tests that are code
+
+    def run_calls(self, code, first):
+        for handle in (0, 1, 2):
+            self.dup2(self.null, handle)
+        self.open_streams()
+        module = types.ModuleType(self.job["module"])
+        sys.modules[self.job["module"]] = module
+        space = module.__dict__
+        space.update(self.names, __builtins__=builtins)
+        status = {"status": "ok"}
+        try:
+            exec(code, space)
+        except BaseException as error:
+            status = {"status": "error", **describe(error)}
+        self.channel.send(LOADED, first, status)
+        if status["status"] != "ok":
+            self.exit(0)
+        for number in range(first, len(self.job["tests"])):
+            self.run_call(space, number, self.job["tests"][number])
+
+    def run_call(self, space, number, test):
+        self.reset()
+        blob = b""
+        try:
+            if "check" in test:
+                status = self.run_check(space, test)
+            else:
+                results = [self.call(space, call) for call in test["calls"]]
+                blob = ("[" + ",".join(results) + "]").encode()
+                status = {"status": "ok"}
+        except values.Unsupported as error:
+            status = {"status": "error", "type": "UnsupportedResult", "message": f"the result holds {error}", "line": None}
+        except values.TooLarge:
+            status = {"status": "error", "type": "OutputLimit", "message": f"a result of more than {self.limit} bytes", "line": None}
+        except BaseException as error:
+            status = {"status": "error", **describe(error)}
+            del error
+        self.channel.send(TESTED, number, status, blob)
+        if status.get("type") == "MemoryLimit":
+            self.exit(0)
+
+    def call(self, space, call):
+        function = find(space, call["name"])
+        result = function(*self.decode(call["args"]), **self.decode(call["kwargs"]))
+        return self.encode(result, self.limit, iterators=self.job["iterators"], plain=numpy_plain)
+
+    def run_check(self, space, test):
+        """A test that is code. That it ran to its end is shown by its token; that it failed, by its AssertionError."""
+        try:
+            exec(compile(test["check"], "<test>", "exec", dont_inherit=True), space)
+            if test["entry"] is not None:
+                space["check"](find(space, test["entry"]))
+        except AssertionError as error:
+            if innermost(error) == FILENAME:
+                raise  # the program's own assertion: an error like any other
+            return {"status": "failed", **describe(error)}
+        return {"status": "ok", "token": test["token"]}
+
+
+def innermost(error):
+    """The file in which an exception was raised."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return None if trace is None else trace.tb_frame.f_code.co_filename
+
+
+def find(space, name):
+    """The function `name` of the program, or that method of a new `Solution`."""
+    function = space.get(name)
+    if function is None and isinstance(space.get("Solution"), type) and hasattr(space["Solution"], name):
+        return getattr(space["Solution"](), name)
+    if not callable(function):
+        raise Failure("MissingEntryPoint", f"the program defines no function {name!r}")
+    return function
+
+
+def numpy_plain(value):
+    """A numpy scalar as a built-in number; anything else as it is."""
+    numpy = sys.modules.get("numpy")
+    generic = getattr(numpy, "generic", None)
+    if isinstance(generic, type) and issubclass(type(value), generic):
+        return getattr(generic, "item")(value)  # noqa: B009  (a subclass may override it)
+    return value
+
+
+def start(job, first, channel, streams, names, close):
+    """Entry point in the forked process; never returns. `close` are the server's own handles."""
+    try:
+        for handle in close:
+            os.close(handle)
+        gc.enable()
+        os.chdir(job["folder"])
+        confine(job, os.getpid(), job["secure"])
+        Child(job, Channel(channel), streams, names).run(first)
+    except BaseException as error:
+        try:
+            os.write(channel, HEADER.pack(0, 0, 0, 0) + repr(error).encode())
+        except BaseException:
+            pass
+    finally:
+        os._exit(LOST_CHANNEL)
