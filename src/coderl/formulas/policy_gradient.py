@@ -29,7 +29,7 @@ def policy_gradient_loss(log_probs: Tensor, weights: Tensor, mask: Tensor) -> Te
         scalar, nats a program.
     """
     assert log_probs.ndim == 2 and log_probs.shape == weights.shape == mask.shape and mask.dtype == torch.bool, "three (B, T), mask bool"
-    return -torch.where(mask, weights.detach() * log_probs, 0.0).sum() / len(log_probs)
+    return -_weighted(log_probs, weights, mask).sum() / len(log_probs)
 
 
 def policy_gradient_loss_token_mean(log_probs: Tensor, weights: Tensor, mask: Tensor) -> Tensor:
@@ -47,7 +47,7 @@ def policy_gradient_loss_token_mean(log_probs: Tensor, weights: Tensor, mask: Te
         scalar, nats a token.
     """
     assert log_probs.ndim == 2 and log_probs.shape == weights.shape == mask.shape and mask.dtype == torch.bool, "three (B, T), mask bool"
-    return -masked_mean(weights.detach() * log_probs, mask)
+    return -masked_mean(_weighted(log_probs, weights, mask), mask)
 
 
 def cross_entropy(log_probs: Tensor, mask: Tensor) -> Tensor:
@@ -65,3 +65,8 @@ def cross_entropy(log_probs: Tensor, mask: Tensor) -> Tensor:
     """
     assert log_probs.ndim == 2 and log_probs.shape == mask.shape and mask.dtype == torch.bool, "two (B, T), mask bool"
     return -masked_mean(log_probs, mask)
+
+
+def _weighted(log_probs: Tensor, weights: Tensor, mask: Tensor) -> Tensor:
+    """weight · log p, 0 outside the mask; both factors are masked, so that a NaN in padding reaches neither value nor gradient."""
+    return torch.where(mask, weights.detach(), 0.0) * torch.where(mask, log_probs, 0.0)
