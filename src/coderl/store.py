@@ -111,19 +111,34 @@ def atomic_write(path: str | Path, text: str | Iterable[str]) -> None:
         CoderlError: the file cannot be written (full disk, no permission); the old file is untouched.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    device = _is_device(path)  # /dev/stdout, a pipe: there is nothing to keep, and a file must not take its place
+    target = path if device else path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("w", encoding="utf-8") as stream:
-            for part in [text] if isinstance(text, str) else text:
-                stream.write(part)
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(path)
+        _write_parts(target, text)
+        if not device:
+            target.replace(path)
     except OSError as error:
         raise CoderlError(write_failure(path, error)) from None
     finally:
-        temporary.unlink(missing_ok=True)
+        if not device:
+            try:
+                target.unlink(missing_ok=True)
+            except OSError:  # the first error is the one to report
+                pass
+
+
+def _is_device(path: Path) -> bool:
+    return path.exists() and not path.is_file() and not path.is_dir()
+
+
+def _write_parts(path: Path, text: str | Iterable[str]) -> None:
+    with path.open("w", encoding="utf-8") as stream:
+        for part in [text] if isinstance(text, str) else text:
+            stream.write(part)
+        stream.flush()
+        if path.is_file():
+            os.fsync(stream.fileno())
 
 
 def write_failure(path: str | Path, error: OSError) -> str:
@@ -145,14 +160,16 @@ class AppendStore:
         self._key = key
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._cut_torn_line()
-            self.keys: set[Hashable] = {key(r) for r in iterate_records(self.path, record)} if self.path.exists() else set()
+            self.keys: set[Hashable] = set()
+            if self.path.is_file():  # a device such as /dev/stdout holds nothing that could be read again
+                self._cut_torn_line()
+                self.keys |= {key(r) for r in iterate_records(self.path, record)}
             self._stream = self.path.open("a", encoding="utf-8")
         except OSError as error:
             raise CoderlError(write_failure(self.path, error)) from None
 
     def _cut_torn_line(self) -> None:
-        if not self.path.exists() or self.path.stat().st_size == 0:
+        if self.path.stat().st_size == 0:
             return
         with self.path.open("rb+") as stream:
             size = position = stream.seek(0, os.SEEK_END)
