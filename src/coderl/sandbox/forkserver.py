@@ -180,6 +180,10 @@ class ForkServer:
             lines = []
         return f"the sandbox process failed: {what}" + (f"; its last words: {lines[-1][:300]}" if lines else "")
 
+    def interrupt(self) -> None:
+        """End the process from another thread: who waits for it gets ServerGone."""
+        self._process.kill()
+
     def close(self) -> None:
         """End the process and everything in it, and wait for it."""
         self._socket.close()

@@ -83,6 +83,7 @@ class Judge:
             self._servers.put(None)
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="coderl-judge")
         self._plans: OrderedDict[tuple[int, str], tuple[Problem, Plan]] = OrderedDict()
+        self._running: set[ForkServer] = set()
         self._closed = False
 
     def __enter__(self) -> Self:
@@ -92,10 +93,12 @@ class Judge:
         self.close()
 
     def close(self) -> None:
-        """End all sandbox processes. What is being judged is finished first, what waits is dropped."""
+        """End all sandbox processes at once; what waits or is being judged is dropped."""
         if self._closed:
             return
         self._closed = True
+        for running in list(self._running):
+            running.interrupt()
         self._pool.shutdown(wait=True, cancel_futures=True)
         for _ in range(self.workers):
             server = self._servers.get()
@@ -125,6 +128,10 @@ class Judge:
             for _, future in waiting:
                 future.cancel()
 
+    def check(self, problem: Problem, tests: str = "hidden") -> None:
+        """Raises ProblemError, without running anything, for a problem that cannot be judged."""
+        self._plan(problem, tests)
+
     def _submit(
         self, problem: Problem, program: Program, tests: str, stop: bool, known: OrderedDict[tuple[int, str], Future[Verdict]]
     ) -> Future[Verdict]:
@@ -147,26 +154,35 @@ class Judge:
 
     def _judge(self, trial: _Trial) -> Verdict:
         server = self._servers.get()
-        failure = ""
+        failure = "the judge was closed"
         try:
             for _ in range(2):
+                if self._closed:
+                    break
                 try:
-                    if server is None:
-                        server = ForkServer(LAYERS[self.tier], self._place)
+                    server = server or ForkServer(LAYERS[self.tier], self._place)
+                    self._running.add(server)
+                    if self._closed:
+                        server.interrupt()
                     return self._attempt(server, trial)
                 except ServerGone as error:
                     failure = str(error)
-                    if server is not None:
-                        server.close()
+                    self._drop(server)
                     server = None
-                except BaseException:
-                    if server is not None:  # it may be in the middle of a job
-                        server.close()
-                    server = None
-                    raise
             return _no_verdict(trial, self.tier, failure)
+        except BaseException:  # a fault of the judge itself: the server may be in the middle of a job
+            self._drop(server)
+            server = None
+            raise
         finally:
+            if server is not None:
+                self._running.discard(server)
             self._servers.put(server)
+
+    def _drop(self, server: ForkServer | None) -> None:
+        if server is not None:
+            self._running.discard(server)
+            server.close()
 
     def _attempt(self, server: ForkServer, trial: _Trial) -> Verdict:
         limits = self.limits.of(trial.problem)

@@ -1,0 +1,118 @@
+"""Run programs against unit tests: programs.jsonl to verdicts.jsonl.
+
+Verdicts are appended as they come, in the order of the programs; a run that was killed goes on where it stopped. Nothing here
+decides anything: see sandbox/judge.py.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from ..errors import DataError, UsageError
+from ..grading import grade_programs
+from ..progress import progress
+from ..records import OUTCOMES, Problem, Program, Verdict
+from ..sandbox import Judge, Limits
+from ..store import AppendStore, iterate_records, read_records
+
+
+@dataclass(frozen=True)
+class Config:
+    """Run programs against the tests of their problems and append a verdict for each."""
+
+    problems: Path
+    """problems file (JSON Lines)"""
+    programs: Path
+    """programs file (JSON Lines); HumanEval's {"task_id", "completion"} lines are read too"""
+    out: Path
+    """verdicts file (JSON Lines); what it holds already is not judged again"""
+    workers: int = os.cpu_count() or 1
+    """programs judged at the same time"""
+    tests: Literal["hidden", "example", "both"] = "hidden"
+    """which tests to run"""
+    stop_at_first_failure: bool = False
+    """leave a program's other tests alone once one has failed"""
+    cpu_seconds: float = Limits.cpu_seconds
+    """CPU time for each test, seconds; a problem's own limit comes first"""
+    memory_mib: int = Limits.memory_mib
+    """memory of a program, MiB; a problem's own limit comes first"""
+    allow_unsandboxed: bool = False
+    """go on where the machine gives no isolation; programs can then do what you can do"""
+
+
+def main(config: Config) -> None:
+    limits = limits_of(config.cpu_seconds, config.memory_mib, config.workers)
+    problems = problems_by_id(config.problems)
+    total = sum(1 for _ in numbered(config.programs))
+    with AppendStore(config.out, Verdict, verdict_key) as store:
+        done = len(store)
+        programs = (program for program in numbered(config.programs) if (program.problem, program.index) not in store)
+        with Judge(config.workers, limits, config.allow_unsandboxed) as judge:
+            print(f"isolation tier {judge.tier}" + (f"; {done} programs are judged already" if done else ""))
+            start = time.monotonic()
+            with progress("judging", total=max(0, total - done), unit="programs") as advance:
+                for verdict in grade_programs(judge, problems, programs, config.tests, config.stop_at_first_failure):
+                    store.append(verdict)
+                    advance(1)
+        fresh = len(store) - done
+    print(f"{fresh} programs in {time.monotonic() - start:.1f} s: {fresh / max(1e-9, time.monotonic() - start):.1f} programs/s")
+    print_counts(config.out)
+
+
+def limits_of(cpu_seconds: float, memory_mib: int, workers: int) -> Limits:
+    """The judge's limits from the command line. Raises UsageError for values that make no sense."""
+    if not cpu_seconds > 0:
+        raise UsageError(f"--cpu-seconds is {cpu_seconds}; it must be more than 0")
+    if memory_mib < 16:
+        raise UsageError(f"--memory-mib is {memory_mib}; a program needs at least 16")
+    if workers < 1:
+        raise UsageError(f"--workers is {workers}; it must be 1 or more")
+    return Limits(cpu_seconds=cpu_seconds, memory_mib=memory_mib)
+
+
+def problems_by_id(path: Path) -> dict[str, Problem]:
+    """All problems of a file. Raises DataError when two have the same id."""
+    problems: dict[str, Problem] = {}
+    for problem in read_records(path, Problem):
+        if problem.id in problems:
+            raise DataError(f"holds two problems with the id {problem.id!r}; ids must be unique", path)
+        problems[problem.id] = problem
+    return problems
+
+
+def numbered(path: Path) -> Iterator[Program]:
+    """The programs of a file, those without an index numbered within their problem in file order.
+
+    Raises:
+        DataError: two programs have the same problem and index.
+    """
+    counts: Counter[str] = Counter()
+    seen: set[tuple[str, int]] = set()
+    for program in iterate_records(path, Program):
+        if program.index == -1:
+            program = replace(program, index=counts[program.problem])
+        counts[program.problem] += 1
+        key = (program.problem, program.index)
+        if key in seen:
+            raise DataError(f"holds two programs {program.index} for problem {program.problem!r}; give each its own index, or none at all", path)
+        seen.add(key)
+        yield program
+
+
+def verdict_key(verdict: Verdict) -> tuple[str, int]:
+    """What identifies a verdict in a store."""
+    return verdict.problem, verdict.index
+
+
+def print_counts(path: Path) -> None:
+    """How many verdicts of each outcome a file holds; harness errors apart."""
+    counts = Counter(verdict.outcome for verdict in iterate_records(path, Verdict))
+    for outcome in OUTCOMES:
+        print(f"{outcome.value:<14} {counts[outcome]}")
+    print(f"{'harness error':<14} {counts[None]}")
