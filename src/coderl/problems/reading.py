@@ -1,0 +1,110 @@
+"""Reading the files of other people's data sets: every failure is a `DataError` that names the file (and line) in one sentence."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ..errors import DataError
+from ..records import Problem
+
+
+class Row(NamedTuple):
+    """One object of a file and the line it is on (None in a JSON array)."""
+
+    data: dict[str, Any]
+    line: int | None
+
+
+def read_text(path: Path) -> str:
+    """A UTF-8 text file; `.gz` files are unpacked."""
+    try:
+        data = path.read_bytes()
+        return (gzip.decompress(data) if path.suffix == ".gz" else data).decode("utf-8")
+    except FileNotFoundError:
+        raise DataError("no such file; check the path", path) from None
+    except IsADirectoryError:
+        raise DataError("is a folder; give the file inside it", path) from None
+    except UnicodeDecodeError as error:
+        raise DataError(f"not UTF-8 text ({error.reason} at byte {error.start}); save the file as UTF-8", path) from None
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise DataError(f"not a whole gzip file ({error}); fetch it again", path) from None
+    except OSError as error:
+        raise DataError(f"cannot be opened ({error.strerror})", path) from None
+
+
+def read_json(path: Path) -> Any:
+    """A file that holds one JSON value."""
+    return decode(read_text(path), path, None)
+
+
+def decode(text: str, path: Path, line: int | None) -> Any:
+    """One JSON value; NaN and Infinity are read as Python reads them."""
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise DataError(f"not JSON ({error.msg} at line {error.lineno}, column {error.colno})", path, line) from None
+    except RecursionError:
+        raise DataError("JSON nested too deeply to read", path, line) from None
+
+
+def read_rows(path: Path) -> Iterator[Row]:
+    """The objects of a JSON Lines file or of a JSON array, told apart by the first character."""
+    text = read_text(path)
+    if text.lstrip().startswith("["):
+        for number, item in enumerate(decode(text, path, None)):
+            yield Row(_object(item, path, None, f"entry {number}"), None)
+        return
+    for number, line in enumerate(text.split("\n"), 1):
+        if line.strip():
+            yield Row(_object(decode(line, path, number), path, number, "a line"), number)
+
+
+def _object(item: Any, path: Path, line: int | None, what: str) -> dict[str, Any]:
+    if not isinstance(item, dict):
+        raise DataError(f"{what} is {item!r:.60}; it must be a JSON object", path, line)
+    return item
+
+
+def field(data: dict[str, Any], name: str, kind: type | tuple[type, ...], path: Path, line: int | None = None) -> Any:
+    """A required field of the given type."""
+    if name not in data:
+        raise DataError(f"lacks the field {name!r}; it has {sorted(map(str, data))}", path, line)
+    return _typed(data[name], name, kind, path, line)
+
+
+def optional(data: dict[str, Any], name: str, default: Any, path: Path, line: int | None = None) -> Any:
+    """A field of the default's type, or the default where it is absent."""
+    return _typed(data[name], name, type(default), path, line) if name in data else default
+
+
+def _typed(value: Any, name: str, kind: type | tuple[type, ...], path: Path, line: int | None) -> Any:
+    if not isinstance(value, kind) or isinstance(value, bool):
+        words = " or ".join(k.__name__ for k in (kind if isinstance(kind, tuple) else (kind,)))
+        raise DataError(f"field {name!r} is {value!r:.60}; it must be of type {words}", path, line)
+    return value
+
+
+def strings(data: dict[str, Any], name: str, path: Path, line: int | None = None) -> list[str]:
+    """A list of strings; absent = empty."""
+    values = optional(data, name, [], path, line)
+    for value in values:
+        if not isinstance(value, str):
+            raise DataError(f"field {name!r} holds {value!r:.60}; it must be a list of strings", path, line)
+    return list(values)
+
+
+def checked(problems: list[Problem], path: Path) -> list[Problem]:
+    """The problems, of which there must be at least one, with no id twice."""
+    if not problems:
+        raise DataError("holds no problems; check that it is the right file or folder", path)
+    seen: set[str] = set()
+    for problem in problems:
+        if problem.id in seen:
+            raise DataError(f"problem id {problem.id!r} occurs twice; ids must be unique", path)
+        seen.add(problem.id)
+    return problems
