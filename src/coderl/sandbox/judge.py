@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import queue
 import re
+import secrets
 from collections import OrderedDict, deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -192,7 +193,7 @@ class Judge:
             return _Sheet(trial, self.tier).verdict(Outcome.COMPILE_ERROR, {"type": "TooLong", "message": message})
         sheet = _Sheet(trial, self.tier)
         stopped = False
-        for event in server.run(_job(trial, limits)):
+        for event in server.run(_job(trial, limits, sheet.tokens)):
             sheet.add(event)
             if trial.stop and sheet.failed and not stopped and event.kind == "test":
                 stopped = True
@@ -200,9 +201,11 @@ class Judge:
         return sheet.close()
 
 
-def _job(trial: _Trial, limits: Limits) -> dict[str, Any]:
+def _job(trial: _Trial, limits: Limits, tokens: dict[int, str]) -> dict[str, Any]:
     shared = trial.plan.job
     longest = max((len(text) * 4 for text in shared["tests"]), default=0) if shared["mode"] == "stdin" else 0
+    if tokens:
+        shared = {**shared, "tests": [{**test, "token": tokens[i]} if i in tokens else test for i, test in enumerate(shared["tests"])]}
     return {
         **shared,
         "code": trial.code,
@@ -224,6 +227,8 @@ class _Sheet:
         self.tests: list[TestResult] = []
         self.first: dict[Outcome, dict[str, Any]] = {}
         self.broken: tuple[Outcome, dict[str, Any]] | None = None
+        tests = trial.plan.job["tests"]
+        self.tokens = {i: secrets.token_hex(16) for i, test in enumerate(tests) if isinstance(test, dict) and "check" in test}
         self.cpu = 0.0
         self.ended = False
 
@@ -257,13 +262,14 @@ class _Sheet:
             decision = self.decide(data, blob)
         except (ValueError, TypeError, RecursionError, OverflowError) as error:
             return Outcome.RUNTIME_ERROR, {"type": "BrokenReport", "message": f"the result cannot be read ({type(error).__name__})"}
+        if decision.error is not None:
+            return Outcome.RUNTIME_ERROR, {"type": decision.error, "message": decision.message}
         return (Outcome.PASSED_TEST if decision.passed else Outcome.FAILED_TEST), {"message": decision.message}
 
     def decide(self, data: dict[str, Any], blob: bytes) -> Decision:
         number = len(self.tests)
-        token = self.trial.plan.job["tests"][number].get("token") if self.trial.plan.job["mode"] == "call" else None
-        if token is not None:
-            return Decision(data.get("token") == token, "the test did not come to its end")
+        if number in self.tokens:
+            return Decision(data.get("token") == self.tokens[number], "the test did not come to its end")
         return self.trial.plan.decide[number](blob)
 
     def close(self) -> Verdict:

@@ -15,10 +15,11 @@ _NO_LIMIT = 1 << 62
 
 
 class Decision(NamedTuple):
-    """Passed or not, and what differed."""
+    """Passed or not, and what differed; `error` names an exception that the comparison itself raised."""
 
     passed: bool
     message: str = ""
+    error: str | None = None
 
 
 Decide = Callable[[bytes], Decision]
@@ -73,7 +74,7 @@ def _text(problem: Problem, value: Any, name: str) -> str:
 def _decide_text(rule: Comparator, expected: str) -> Decide:
     def decide(output: bytes) -> Decision:
         got = output.decode("utf-8", "surrogateescape")
-        return Decision(True) if rule.text(expected, got) else Decision(False, f"expected {_short(expected)}, got {_short(got)}")
+        return Decision(True) if rule.text(expected, got) else Decision(False, f"expected {short(expected)}, got {short(got)}")
 
     return decide
 
@@ -107,12 +108,12 @@ def results(blob: bytes) -> list[Any]:
 def _decide_value(rule: Comparator, expected: Any) -> Decide:
     def decide(blob: bytes) -> Decision:
         (got,) = results(blob)
-        return Decision(True) if rule.value(expected, got) else Decision(False, f"expected {_short(expected)}, got {_short(got)}")
+        return Decision(True) if rule.value(expected, got) else Decision(False, f"expected {short(expected)}, got {short(got)}")
 
     return decide
 
 
-def _short(value: Any) -> str:
+def short(value: Any) -> str:
     """At most 80 characters of a value, without building a long text first."""
     if isinstance(value, (str, bytes, list, tuple)) and len(value) > 80:
         value = value[:80]

@@ -1,0 +1,338 @@
+"""Tests that are code, turned into calls and a check: `assert f(1, 2) == 3` becomes "call f with 1, 2" and "the result equals 3".
+
+The calls go into the sandbox, the check stays out here and is evaluated on the results, which are plain data: no object of the
+program's takes part in the comparison. Understood: asserts over calls whose arguments are constant expressions, with comparisons,
+`not`, `and`, `or`, arithmetic, subscripts, `math.isclose`, `abs`, `set`, `sorted` and the like; HumanEval's `check(candidate)` when
+its statements are such asserts. Everything else runs as code inside the sandbox, and the verdict says `trust: "child"`.
+"""
+
+from __future__ import annotations
+
+import ast
+import math
+import operator
+from collections.abc import Callable, Container
+from typing import Any, NamedTuple
+
+from ..errors import ProblemError
+from ..records import Problem, Test
+from .plan import Decide, Decision, Plan, call, results, short
+
+_FUNCTIONS: dict[str, Callable[..., Any]] = {
+    **{f.__name__: f for f in (abs, all, any, bool, dict, float, frozenset, int, len, list, max, min, round, set, sorted, str, sum, tuple)},
+    **{f"math.{f.__name__}": f for f in (math.isclose, math.fabs, math.floor, math.ceil, math.isnan, math.isinf, math.sqrt)},
+}
+_CONSTANTS = {"math.pi": math.pi, "math.e": math.e, "math.inf": math.inf, "math.nan": math.nan}
+_UNARY: dict[type, Callable[[Any], Any]] = {ast.Not: operator.not_, ast.USub: operator.neg, ast.UAdd: operator.pos, ast.Invert: operator.invert}
+_BINARY: dict[type, Callable[[Any, Any], Any]] = {
+    **{ast.Add: operator.add, ast.Sub: operator.sub, ast.Div: operator.truediv, ast.FloorDiv: operator.floordiv, ast.Mod: operator.mod},
+    **{ast.BitAnd: operator.and_, ast.BitOr: operator.or_, ast.BitXor: operator.xor},
+}
+_COMPARE: dict[type, Callable[[Any, Any], Any]] = {
+    **{ast.Eq: operator.eq, ast.NotEq: operator.ne, ast.Lt: operator.lt, ast.LtE: operator.le, ast.Gt: operator.gt, ast.GtE: operator.ge},
+    **{ast.Is: operator.is_, ast.IsNot: operator.is_not, ast.In: lambda a, b: a in b, ast.NotIn: lambda a, b: a not in b},
+}
+_PRODUCT_BITS, _PRODUCT_ITEMS = 1_000_000, 1_000_000
+
+
+class NotPlain(Exception):
+    """An expression that this module does not understand."""
+
+
+class Check(NamedTuple):
+    """Calls for the sandbox (name, arguments, named arguments) and the expression over their results."""
+
+    calls: tuple[tuple[str, list[Any], dict[str, Any]], ...]
+    expression: ast.expr
+    source: str
+
+
+class _Result(ast.expr):
+    """Stands in the expression where the result of call `number` goes."""
+
+    _fields = ("number",)
+    number: int
+
+
+def evaluate(node: ast.expr, given: list[Any]) -> Any:
+    """The value of an expression over plain data, `given` being the results of its calls.
+
+    Raises NotPlain for what is not understood, and what the operations themselves raise.
+    """
+    match node:
+        case _Result():
+            return given[node.number]
+        case ast.Constant():
+            return node.value
+        case ast.List() | ast.Tuple() | ast.Set():
+            items = [evaluate(item, given) for item in node.elts]
+            return items if isinstance(node, ast.List) else tuple(items) if isinstance(node, ast.Tuple) else set(items)
+        case ast.Dict():
+            return {evaluate(_present(key), given): evaluate(value, given) for key, value in zip(node.keys, node.values, strict=True)}
+        case ast.UnaryOp():
+            return _UNARY[type(node.op)](evaluate(node.operand, given))
+        case ast.BinOp():
+            return _binary(node.op, evaluate(node.left, given), evaluate(node.right, given))
+        case ast.BoolOp():
+            return _boolean(node, given)
+        case ast.Compare():
+            return _compare(node, given)
+        case ast.Subscript():
+            return evaluate(node.value, given)[_index(node.slice, given)]
+        case ast.Attribute():
+            return _constant(_dotted(node))
+        case ast.Call():
+            named = {_named(keyword): evaluate(keyword.value, given) for keyword in node.keywords}
+            return _function(_dotted(node.func))(*[evaluate(argument, given) for argument in node.args], **named)
+    raise NotPlain(type(node).__name__)
+
+
+def _present(node: ast.expr | None) -> ast.expr:
+    if node is None:
+        raise NotPlain("** in a dict")
+    return node
+
+
+def _named(keyword: ast.keyword) -> str:
+    if keyword.arg is None:
+        raise NotPlain("** in a call")
+    return keyword.arg
+
+
+def _dotted(node: ast.expr) -> str:
+    if isinstance(node, ast.Name):
+        return node.id
+    if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+        return f"{node.value.id}.{node.attr}"
+    raise NotPlain(type(node).__name__)
+
+
+def _constant(name: str) -> float:
+    if name not in _CONSTANTS:
+        raise NotPlain(name)
+    return _CONSTANTS[name]
+
+
+def _function(name: str) -> Callable[..., Any]:
+    if name not in _FUNCTIONS:
+        raise NotPlain(name)
+    return _FUNCTIONS[name]
+
+
+def _index(node: ast.expr, given: list[Any]) -> Any:
+    if isinstance(node, ast.Slice):
+        return slice(*[None if part is None else evaluate(part, given) for part in (node.lower, node.upper, node.step)])
+    return evaluate(node, given)
+
+
+def _boolean(node: ast.BoolOp, given: list[Any]) -> Any:
+    value = None
+    for part in node.values:
+        value = evaluate(part, given)
+        if bool(value) is isinstance(node.op, ast.Or):
+            break
+    return value
+
+
+def _compare(node: ast.Compare, given: list[Any]) -> bool:
+    left = evaluate(node.left, given)
+    for kind, right_node in zip(node.ops, node.comparators, strict=True):
+        right = evaluate(right_node, given)
+        if not _COMPARE[type(kind)](left, right):
+            return False
+        left = right
+    return True
+
+
+def _binary(kind: ast.operator, left: Any, right: Any) -> Any:
+    """Products and powers of results could be made to take for ever: they have a bound."""
+    if isinstance(kind, (ast.Mult, ast.Pow)):
+        if all(isinstance(side, (int, float, complex)) for side in (left, right)):
+            bits = left.bit_length() if isinstance(left, int) else 64
+            more = right.bit_length() if isinstance(right, int) else 64
+            if bits * abs(right) > _PRODUCT_BITS if isinstance(kind, ast.Pow) and isinstance(right, int) else bits + more > _PRODUCT_BITS:
+                raise OverflowError("a number too large to compare")
+            return left**right if isinstance(kind, ast.Pow) else left * right
+        count, items = (left, right) if isinstance(left, int) else (right, left)
+        if isinstance(kind, ast.Pow) or not isinstance(count, int) or not isinstance(items, (str, bytes, list, tuple)):
+            raise TypeError("unsupported operands")
+        if count * len(items) > _PRODUCT_ITEMS:
+            raise OverflowError("a sequence too long to compare")
+        return left * right
+    if isinstance(left, str) and isinstance(kind, ast.Mod):
+        raise NotPlain("text formatting")
+    if type(kind) not in _BINARY:
+        raise NotPlain(type(kind).__name__)
+    return _BINARY[type(kind)](left, right)
+
+
+class _Lift(ast.NodeTransformer):
+    """Takes calls of the program's functions out of an expression; `_Result` nodes stay in their places."""
+
+    def __init__(self, names: dict[str, str], ours: Container[str]) -> None:
+        self.names, self.ours = names, ours
+        self.calls: list[tuple[str, list[Any], dict[str, Any]]] = []
+
+    def visit_Call(self, node: ast.Call) -> ast.expr:
+        if not isinstance(node.func, ast.Name) or node.func.id in self.ours:
+            self.generic_visit(node)
+            return node
+        try:
+            arguments = [evaluate(argument, []) for argument in node.args]
+            named = {_named(keyword): evaluate(keyword.value, []) for keyword in node.keywords}
+        except NotPlain:
+            raise
+        except Exception as error:  # a constant expression that raises: the test means it to
+            raise NotPlain(str(error)) from None
+        self.calls.append((self.names.get(node.func.id, node.func.id), arguments, named))
+        result = _Result()
+        result.number = len(self.calls) - 1
+        return result
+
+
+def _understood(node: ast.expr) -> None:
+    """Raises NotPlain when `evaluate` could meet something it does not understand."""
+    for part in ast.walk(node):
+        if isinstance(part, ast.Call):
+            _function(_dotted(part.func))
+            for keyword in part.keywords:
+                _named(keyword)
+        elif isinstance(part, ast.Attribute):
+            name = _dotted(part)
+            if name not in _FUNCTIONS and name not in _CONSTANTS:
+                raise NotPlain(name)
+        elif isinstance(part, ast.Name):
+            if part.id not in _FUNCTIONS and part.id != "math":
+                raise NotPlain(part.id)
+        elif isinstance(part, ast.Dict):
+            for key in part.keys:
+                _present(key)
+        elif isinstance(part, ast.expr) and not isinstance(part, _KNOWN):
+            raise NotPlain(type(part).__name__)
+
+
+_KNOWN = (_Result, ast.Constant, ast.List, ast.Tuple, ast.Set, ast.UnaryOp, ast.BinOp, ast.BoolOp, ast.Compare, ast.Subscript, ast.Slice)
+
+
+def read_assert(node: ast.Assert, names: dict[str, str]) -> Check:
+    """One assert as calls and a check. Raises NotPlain.
+
+    `sum(10, 15) == 6` calls no function but one of ours: then the program must have its own `sum`, and that is meant.
+    """
+    source = ast.unparse(node.test)
+    lift = _Lift(names, _FUNCTIONS)
+    expression = lift.visit(node.test)
+    if not lift.calls:
+        lift = _Lift(names, ())
+        expression = lift.visit(expression)
+    _understood(expression)
+    return Check(tuple(lift.calls), expression, source)
+
+
+def read_test(code: str, entry_point: str | None) -> list[Check]:
+    """The checks of one test. Raises NotPlain when any part must run as code, SyntaxError when it is not Python."""
+    statements, names = _statements(ast.parse(code), entry_point)
+    checks = []
+    for statement in statements:
+        if isinstance(statement, ast.Assert):
+            check = read_assert(statement, names)
+            if check.calls or not _holds(check):
+                checks.append(check)
+        elif not _harmless(statement):
+            raise NotPlain(type(statement).__name__)
+    if not checks:
+        raise NotPlain("no assert over a call")
+    return checks
+
+
+def _holds(check: Check) -> bool:
+    """HumanEval has `assert True`: nothing to run."""
+    try:
+        return bool(evaluate(check.expression, []))
+    except Exception:
+        return False
+
+
+def _statements(module: ast.Module, entry_point: str | None) -> tuple[list[ast.stmt], dict[str, str]]:
+    """The statements that test, and what the function under test is called in them."""
+    function = _check_function(module)
+    if function is None:
+        return module.body, {}
+    if entry_point is None or len(function.args.args) != 1:
+        raise NotPlain("check() without an entry point")
+    return function.body, {function.args.args[0].arg: entry_point}
+
+
+def _check_function(module: ast.Module) -> ast.FunctionDef | None:
+    for statement in module.body:
+        if isinstance(statement, ast.FunctionDef) and statement.name == "check":
+            return statement
+    return None
+
+
+def _harmless(statement: ast.stmt) -> bool:
+    """Statements without effect: documentation, a lone name, `pass`, an import of math."""
+    if isinstance(statement, ast.Import):
+        return all(alias.name == "math" and alias.asname is None for alias in statement.names)
+    return isinstance(statement, ast.Pass) or (isinstance(statement, ast.Expr) and isinstance(statement.value, (ast.Constant, ast.Name)))
+
+
+def assert_plan(problem: Problem, tests: tuple[Test, ...], shared: dict[str, Any]) -> Plan:
+    """The plan of a problem of kind "assert". Raises ProblemError for a test without code, or whose code is not Python."""
+    parts: list[dict[str, Any]] = []
+    decide: list[Decide] = []
+    trust = "parent"
+    for test in tests:
+        if test.code is None:
+            raise ProblemError(f"problem {problem.id} is of kind 'assert' and has a test without code; give each test a code field")
+        try:
+            checks = read_test(test.code, problem.entry_point) if _only_imports(problem.setup) else None
+        except (SyntaxError, ValueError) as error:
+            raise ProblemError(f"problem {problem.id} has a test that is not Python: {error}; correct it or leave the problem out") from None
+        except (NotPlain, RecursionError):
+            checks = None
+        if checks is None:
+            trust = "child"
+            parts.append(_as_code(problem, test.code))
+            decide.append(_never)
+        else:
+            parts += [{"calls": [call(*one) for one in check.calls]} for check in checks]
+            decide += [_decide(check) for check in checks]
+    return Plan({"mode": "call", "tests": parts, **shared}, tuple(decide), trust, problem.comparator)
+
+
+def _only_imports(setup: str) -> bool:
+    return all(isinstance(statement, (ast.Import, ast.ImportFrom)) for statement in ast.parse(setup).body)
+
+
+def _as_code(problem: Problem, code: str) -> dict[str, Any]:
+    """A test for the sandbox to run: its setup, itself, and the name to call its check() with."""
+    module = ast.parse(code)
+    calls_itself = any(isinstance(part, ast.Expr) and isinstance(part.value, ast.Call) and _is_check(part.value.func) for part in module.body)
+    entry = None if _check_function(module) is None or calls_itself else problem.entry_point
+    if _check_function(module) is not None and not calls_itself and entry is None:
+        raise ProblemError(f"problem {problem.id} has a test with check() and no entry_point; name the function to test")
+    return {"check": f"{problem.setup}\n{code}", "entry": entry}
+
+
+def _is_check(node: ast.expr) -> bool:
+    return isinstance(node, ast.Name) and node.id == "check"
+
+
+def _never(blob: bytes) -> Decision:
+    return Decision(False, "the test gave a value instead of coming to its end")
+
+
+def _decide(check: Check) -> Decide:
+    def decide(blob: bytes) -> Decision:
+        given = results(blob)
+        if len(given) != len(check.calls):
+            raise ValueError("not one result for each call")
+        try:
+            if evaluate(check.expression, given):
+                return Decision(True)
+        except Exception as error:  # what the assert itself would have raised
+            return Decision(False, f"assert {check.source[:200]} raised {error}", type(error).__name__)
+        return Decision(False, f"assert {check.source[:200]} does not hold; got {', '.join(map(short, given))}")
+
+    return decide
