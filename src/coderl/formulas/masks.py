@@ -47,7 +47,7 @@ def masked_mean(x: Tensor, mask: Tensor) -> Tensor:
 def masked_max(x: Tensor, mask: Tensor) -> Tensor:
     """h_pool[b, d] = max over t with mask[b, t] of x[b, t, d] (CodeRL section 3.3.2, MaxPool over time).
 
-    Differs from the released code, which takes the maximum over all positions, padding included (methods page, `ReleasedHead`).
+    Differs from the released code, which takes the maximum over all positions, padding included (`models.critic.ReleasedHead`, docs/algorithms/coderl.md).
     A row in which nothing counts gives zeros.
 
     Args:
@@ -65,7 +65,7 @@ def masked_max(x: Tensor, mask: Tensor) -> Tensor:
 def shift_right(labels: Tensor, start_id: int, pad_id: int, ignore: int = IGNORE) -> Tensor:
     """Decoder inputs for teacher forcing: input[0] = start, input[t] = label[t - 1], with ignored labels replaced by padding.
 
-    The state at position t of a decoder fed with this has read w_1..w_{t} of the equations' numbering up to, not with, label[t].
+    A decoder fed with this has, at position t, read every label before label[t] and not label[t] itself.
 
     Args:
         labels: (B, T) int, `ignore` where nothing is to be predicted.
