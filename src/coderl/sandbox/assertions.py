@@ -214,13 +214,14 @@ def _understood(node: ast.expr) -> None:
 _KNOWN = (_Result, ast.Constant, ast.List, ast.Tuple, ast.Set, ast.UnaryOp, ast.BinOp, ast.BoolOp, ast.Compare, ast.Subscript, ast.Slice)
 
 
-def read_assert(node: ast.Assert, names: dict[str, str]) -> Check:
+def read_assert(node: ast.Assert, names: dict[str, str], entry_point: str | None) -> Check:
     """One assert as calls and a check. Raises NotPlain.
 
-    `sum(10, 15) == 6` calls no function but one of ours: then the program must have its own `sum`, and that is meant.
+    MBPP has a problem whose function is called `sum`: the entry point is the program's, whatever its name; and an assert that calls
+    nothing but functions of ours can only mean functions of the program.
     """
     source = ast.unparse(node.test)
-    lift = _Lift(names, _FUNCTIONS)
+    lift = _Lift(names, set(_FUNCTIONS) - {entry_point})
     expression = lift.visit(node.test)
     if not lift.calls:
         lift = _Lift(names, ())
@@ -229,13 +230,24 @@ def read_assert(node: ast.Assert, names: dict[str, str]) -> Check:
     return Check(tuple(lift.calls), expression, source)
 
 
+def truths(node: ast.expr) -> set[int]:
+    """Numbers of the results of which only the truth is asked, as in `assert f(1)` and `assert not f(1)`: they may be any object."""
+    if isinstance(node, _Result):
+        return {node.number}
+    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
+        return truths(node.operand)
+    if isinstance(node, ast.BoolOp):
+        return set().union(*map(truths, node.values))
+    return set()
+
+
 def read_test(code: str, entry_point: str | None) -> list[Check]:
     """The checks of one test. Raises NotPlain when any part must run as code, SyntaxError when it is not Python."""
     statements, names = _statements(ast.parse(code), entry_point)
     checks = []
     for statement in statements:
         if isinstance(statement, ast.Assert):
-            check = read_assert(statement, names)
+            check = read_assert(statement, names, entry_point)
             if check.calls or not _holds(check):
                 checks.append(check)
         elif not _harmless(statement):
@@ -296,9 +308,15 @@ def assert_plan(problem: Problem, tests: tuple[Test, ...], shared: dict[str, Any
             parts.append(_as_code(problem, test.code))
             decide.append(_never)
         else:
-            parts += [{"calls": [call(*one) for one in check.calls]} for check in checks]
+            parts += [_calls(check) for check in checks]
             decide += [_decide(check) for check in checks]
     return Plan({"mode": "call", "tests": parts, **shared}, tuple(decide), trust, problem.comparator)
+
+
+def _calls(check: Check) -> dict[str, Any]:
+    """The calls of one check for the sandbox."""
+    asked = truths(check.expression)
+    return {"calls": [{**call(*one), "truth": number in asked} for number, one in enumerate(check.calls)]}
 
 
 def _only_imports(setup: str) -> bool:

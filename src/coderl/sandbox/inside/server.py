@@ -5,6 +5,8 @@ reports, and leaves nothing running and no file behind. It never sees an expecte
 decides nothing. Messages in both directions: length of a JSON object, length of a blob, the two.
 """
 
+import _sitebuiltins
+import builtins
 import faulthandler
 import gc
 import importlib.util
@@ -69,7 +71,9 @@ def send_message(handle, message, blob=b""):
 
 
 def warm():
-    """Import what programs import most, once; the names that the APPS tester puts in front of every program."""
+    """Import what programs import most, once, and make `exit` and `quit`; the names that the APPS tester gives every program."""
+    builtins.exit = _sitebuiltins.Quitter("exit", "Ctrl-D (i.e. EOF)")
+    builtins.quit = _sitebuiltins.Quitter("quit", "Ctrl-D (i.e. EOF)")
     for name in _WARM.split():
         importlib.import_module(name)
     names: dict[str, object] = {}
