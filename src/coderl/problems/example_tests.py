@@ -55,8 +55,13 @@ def from_texts(pairs: Iterable[tuple[str, str]], kind: str) -> tuple[Test, ...]:
 def _sections(statement: str) -> list[tuple[str, str]]:
     """(title in lower case, text) of each dashed section; of undashed `Sample Input` headings where there is no dashed one."""
     heads = list(_SECTION.finditer(statement)) or list(_BARE.finditer(statement))
-    ends = [head.start() for head in heads[1:]] + [len(statement)]
-    return [(head["title"].lower().rstrip(":"), statement[head.end() : end]) for head, end in zip(heads, ends, strict=True)]
+    return [(head["title"].lower().rstrip(":"), text) for head, text in _behind(heads, statement)]
+
+
+def _behind(heads: list[re.Match[str]], text: str) -> list[tuple[re.Match[str], str]]:
+    """Each heading with the text up to the next one."""
+    ends = [*(head.start() for head in heads[1:]), len(text)]
+    return [(head, text[head.end() : end]) for head, end in zip(heads, ends, strict=False)]
 
 
 def _pairs(sections: list[tuple[str, str]]) -> list[tuple[str, str]]:
@@ -72,9 +77,7 @@ def _pairs(sections: list[tuple[str, str]]) -> list[tuple[str, str]]:
 
 def _marked(text: str) -> list[tuple[str, str]]:
     """Pairs of an `Input` block and the `Output` block behind it."""
-    marks = list(_MARK.finditer(text))
-    ends = [mark.start() for mark in marks[1:]] + [len(text)]
-    blocks = [(mark["word"], _clean(text[mark.end() : end])) for mark, end in zip(marks, ends, strict=True)]
+    blocks = [(mark["word"], _clean(block)) for mark, block in _behind(list(_MARK.finditer(text)), text)]
     return [(first[1], second[1]) for first, second in pairwise(blocks) if (first[0], second[0]) == ("Input", "Output")]
 
 
