@@ -47,7 +47,7 @@ def masked_mean(x: Tensor, mask: Tensor) -> Tensor:
 def masked_max(x: Tensor, mask: Tensor) -> Tensor:
     """h_pool[b, d] = max over t with mask[b, t] of x[b, t, d] (CodeRL section 3.3.2, MaxPool over time).
 
-    Differs from the released code, which takes the maximum over all positions, padding included (`models.critic.ReleasedHead`, docs/algorithms/coderl.md).
+    Differs from the released code, which takes the maximum over all positions, padding included (`models.critic.ReleasedHead`).
     A row in which nothing counts gives zeros.
 
     Args:
