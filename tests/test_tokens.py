@@ -39,6 +39,13 @@ def test_programs_round_trip(tokenizer, text):
         assert "".join(token_texts(tokenizer, ids)) == text
 
 
+def test_half_a_character_is_shown_with_its_end(tokenizer):
+    ids = [i for i in tokenizer.encode("☃x☃", add_special_tokens=False)][:-1]  # the last character is torn
+    texts = token_texts(tokenizer, ids)
+    assert len(texts) == len(ids) and "".join(texts) == decode(tokenizer, ids)
+    assert texts[0] == "" and "☃" in texts
+
+
 def test_codet5_files_load_and_round_trip(data_dir):
     codet5 = load_tokenizer(data_dir / "codet5_tokenizer" / "salesforce")
     assert len(codet5) == 32100

@@ -1,8 +1,9 @@
 """Run stages as a chain of `coderl` commands, each in a process of its own, as many at a time as there are cores.
 
 Every step is a command line that can be run by hand. What it printed is in `logs/NAME.log`, what it cost (CPU seconds of the process
-and all its children) in `steps.jsonl`, which is also what a second call resumes from: a step that is there with the same command is
-not run again. A step that fails ends the chain with the last words of its log.
+and all its children) in `steps.jsonl`, which is also what a second call resumes from: a step that is there is not run again, and one
+that is there with another command is an error, since what it left behind would be mixed with the new. A step that fails ends the
+chain with the last words of its log.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from typing import Any, NamedTuple
 
 from .errors import CoderlError
 from .records import Record
-from .store import AppendStore, iterate_records
+from .store import iterate_records, write_records
 
 HEARTBEAT_SECONDS = 20.0
 
@@ -79,36 +80,40 @@ def run_steps(steps: Sequence[Step], folder: Path, cores: int, say: Callable[[st
     if costs:
         say(f"{len(costs)} of {len(steps)} steps are there already: {', '.join(costs)}")
     began, running = time.monotonic(), list[_Running]()
-    with AppendStore(path, StepCost, lambda cost: (cost.step, cost.command)) as store:
-        try:
-            beat = began
-            while len(costs) < len(steps):
-                running += _start(steps, costs, running, cores, folder, say, began)
-                ended = _wait_for_one(running, beat + HEARTBEAT_SECONDS)
-                if ended is None:
-                    beat = time.monotonic()
-                    say(_heartbeat(running, began))
-                    continue
-                one, cost = ended
-                running.remove(one)
-                store.append(cost)
-                costs[one.step.name] = cost
-                say(f"{_clock(began)}  done [{len(costs)}/{len(steps)}] {one.step.name}: {cost.wall_seconds:.0f} s, CPU {cost.cpu_seconds:.0f} s")
-        finally:
-            _end(running)
+    try:
+        beat = began
+        while len(costs) < len(steps):
+            running += _start(steps, costs, running, cores, folder, say, began)
+            ended = _wait_for_one(running, beat + HEARTBEAT_SECONDS)
+            if ended is None:
+                beat = time.monotonic()
+                say(_heartbeat(running, began))
+                continue
+            one, cost = ended
+            running.remove(one)
+            costs[one.step.name] = cost
+            write_records(path, costs.values())
+            say(f"{_clock(began)}  done [{len(costs)}/{len(steps)}] {one.step.name}: {cost.wall_seconds:.0f} s, CPU {cost.cpu_seconds:.0f} s")
+    finally:
+        _end(running)
     return costs
 
 
 def _finished(steps: Sequence[Step], path: Path) -> dict[str, StepCost]:
-    """Steps that an earlier call finished with the command that they would have now, and whose needs are finished too."""
-    known = {(c.step, c.command): c for c in iterate_records(path, StepCost)} if path.exists() else {}
-    done: dict[str, StepCost] = {}
+    """Steps that an earlier call finished.
+
+    Raises:
+        CoderlError: one of them was run with another command than it would have now.
+    """
+    known = {cost.step: cost for cost in iterate_records(path, StepCost)} if path.exists() else {}
+    costs = {step.name: known[step.name] for step in steps if step.name in known}
     for step in steps:
-        if all(name in done for name in (*step.needs, *step.budget_of)):
-            cost = known.get((step.name, _command(step, done)))
-            if cost is not None:
-                done[step.name] = cost
-    return done
+        if step.name in costs and _command(step, costs) != costs[step.name].command:
+            raise CoderlError(
+                f"{path.parent} was made with other settings (step {step.name} was `coderl {' '.join(costs[step.name].command)}`); "
+                "choose another --out, or remove that folder to start anew"
+            )
+    return costs
 
 
 def _command(step: Step, costs: Mapping[str, StepCost]) -> tuple[str, ...]:

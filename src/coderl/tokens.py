@@ -144,12 +144,18 @@ def decode(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> str:
 
 def token_texts(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> tuple[str, ...]:
     """The text that each token adds; joined they are `decode(ids)`. A character split over tokens shows at its last token."""
+    whole = decode(tokenizer, ids)
+    alone = tuple(decode(tokenizer, (i,)) for i in ids)
+    if "".join(alone) == whole:
+        return alone
     texts, shown = [], ""
     for end in range(1, len(ids) + 1):
-        whole = decode(tokenizer, ids[:end])
-        text = "" if whole.endswith("\ufffd") else whole[len(shown) :]
-        shown = shown if whole.endswith("\ufffd") else whole
-        texts.append(text)
+        so_far = decode(tokenizer, ids[:end])
+        if end == len(ids) or not so_far.endswith("\ufffd"):  # half a character waits for its other half
+            texts.append(so_far[len(shown) :])
+            shown = so_far
+        else:
+            texts.append("")
     return tuple(texts)
 
 

@@ -1,0 +1,112 @@
+"""Every stage of the loop once, on files, on a tiny model: each leaves what the next one reads, and equal seeds give equal bytes."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from coderl.cli import main
+from coderl.models.actor import load_actor
+from coderl.models.critic import load_critic
+from coderl.records import Problem, Program, TokenScores, Verdict
+from coderl.store import RunDirectory, file_hash, read_records
+
+
+def run(*words):
+    assert main([str(w) for w in words]) == 0, words
+
+
+class Files:
+    """Where the stages of one run put their outputs."""
+
+    def __init__(self, root: Path) -> None:
+        self.root, self.problems = root, root / "problems"
+        self.train, self.tests_only = self.problems / "train.jsonl", self.problems / "train_tests_only.jsonl"
+        self.warm, self.critic, self.tuned = root / "warm", root / "critic", root / "tuned"
+        self.programs, self.verdicts, self.scores = root / "s.jsonl", root / "v.jsonl", root / "t.jsonl"
+        self.greedy, self.greedy_verdicts = root / "g.jsonl", root / "gv.jsonl"
+
+
+def warm_start(files, out):
+    run("warm-start", "--problems", files.train, "--out", out, "--updates", 12, "--width", 16, "--layers", 1, "--vocabulary", 300, "--seed", 3)
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """The whole chain, run once."""
+    f = Files(tmp_path_factory.mktemp("loop"))
+    run("problems", "mini", "--out", f.problems, "--train", 24, "--tests-only", 12, "--validation", 6, "--heldout", 6)
+    warm_start(f, f.warm)
+    sampling = ("--model", f.warm / "actor", "--problems", f.tests_only, "--max-program-tokens", 24)
+    run("sample", *sampling, "--out", f.programs, "--greedy", f.greedy, "-n", 3, "--workers", 1)
+    mixed = read_records(f.programs, Program)
+    problems = {p.id: p for p in read_records(f.train, Problem)}
+    assert problems and mixed
+    run("grade", "--problems", f.tests_only, "--programs", f.programs, "--out", f.verdicts, "--workers", 1, "--stop-at-first-failure")
+    run("grade", "--problems", f.tests_only, "--programs", f.greedy, "--out", f.greedy_verdicts, "--workers", 1)
+    of_samples = ("--problems", f.tests_only, "--programs", f.programs, "--verdicts", f.verdicts)
+    run("train-critic", "--model", f.warm / "actor", *of_samples, "--out", f.critic, "--updates", 4, "--held-out", 0.3)
+    run("score", "--critic", f.critic / "critic", *of_samples, "--out", f.scores)
+    return f
+
+
+def test_sampling_writes_all_programs_and_resumes(files):
+    programs = read_records(files.programs, Program)
+    assert {(p.problem, p.index) for p in programs} == {(p.id, i) for p in read_records(files.tests_only, Problem) for i in range(3)}
+    assert all(p.origin == "sample" and p.seed == 0 and p.tokens == len(p.extra["token_ids"]) for p in programs)
+    cut = files.root / "cut.jsonl"
+    lines = files.programs.read_text().splitlines(keepends=True)
+    cut.write_text("".join(lines[:10]) + lines[10][:20])  # killed in the middle of a line
+    run("sample", "--model", files.warm / "actor", "--problems", files.tests_only, "--max-program-tokens", 24, "--out", cut, "-n", 3, "--workers", 2)
+    assert sorted(cut.read_text().splitlines()) == sorted(files.programs.read_text().splitlines())
+
+
+def test_verdicts_and_scores_belong_to_the_programs(files):
+    programs = {(p.problem, p.index): p for p in read_records(files.programs, Program)}
+    verdicts = read_records(files.verdicts, Verdict)
+    assert {(v.problem, v.index) for v in verdicts} == set(programs) and not any(v.harness_error for v in verdicts)
+    scores = read_records(files.scores, TokenScores)
+    assert {(s.problem, s.index) for s in scores} == set(programs)
+    for score in scores:
+        program = programs[score.problem, score.index]
+        assert len(score.values) == program.tokens and "".join(score.tokens) == program.code
+        assert all(0 <= v <= 1 for v in score.values)
+
+
+def test_models_load_and_runs_are_complete(files):
+    assert load_actor(files.warm / "actor").model.config.d_model == 16
+    assert load_critic(files.critic / "critic").outcomes == 4
+    for folder in (files.warm, files.critic):
+        run_directory = RunDirectory(folder)
+        assert run_directory.complete and not (folder / "checkpoint.pt").exists()
+        manifest = json.loads((folder / "manifest.json").read_text())
+        assert manifest["versions"]["torch"] and manifest["inputs"] and "seed" in manifest["config"]
+
+
+def test_two_warm_starts_are_equal_to_the_last_bit(files):
+    again = files.root / "again"
+    warm_start(files, again)
+    assert file_hash(again / "actor" / "model.safetensors") == file_hash(files.warm / "actor" / "model.safetensors")
+
+
+def test_fine_tuning_runs_on_the_files(files):
+    # a model this small passes nothing: give one problem a greedy program that passes, so that there is a signal
+    lines = [json.loads(line) for line in files.greedy_verdicts.read_text().splitlines()]
+    for line in lines[:6]:
+        line.update(outcome="passed_test", error_type=None, error_message=None)
+    baseline = files.root / "baseline.jsonl"
+    baseline.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    command = ("finetune", "coderl", "--model", files.warm / "actor", "--problems", files.tests_only, "--programs", files.programs)
+    command += ("--verdicts", files.verdicts, "--baseline", baseline, "--references", files.train, "--out", files.tuned)
+    run(*command, "--scores", files.scores)
+    before, after = load_actor(files.warm / "actor").model, load_actor(files.tuned / "actor").model
+    assert any(not bool((a == b).all()) for a, b in zip(before.parameters(), after.parameters()))
+    stages = {line["stage"] for line in RunDirectory(files.tuned).metrics()}
+    assert "signal" in stages
+
+
+def test_a_complete_run_is_left_alone(files, capsys):
+    stamp = (files.warm / "actor" / "model.safetensors").stat().st_mtime_ns
+    warm_start(files, files.warm)
+    assert "complete already" in capsys.readouterr().out
+    assert (files.warm / "actor" / "model.safetensors").stat().st_mtime_ns == stamp
