@@ -44,7 +44,7 @@ class Plan(NamedTuple):
 
 
 def learning_rate(plan: Plan, share: float) -> float:
-    """The learning rate when `share` in [0, 1] of the plan is done: linear rise to the peak, then linear fall to `final` x peak."""
+    """The learning rate of the step that brings the plan to `share` in (0, 1]: linear rise to the peak, then fall to `final` x peak."""
     if share < plan.warmup:
         return plan.learning_rate * share / plan.warmup
     return plan.learning_rate * (1 - (1 - plan.final) * (min(share, 1.0) - plan.warmup) / (1 - plan.warmup))
@@ -144,9 +144,9 @@ def fit(
     with progress(watch.description, total=total, unit="updates" if plan.cpu_seconds is None else "CPU s") as advance:
         advance(at.updates if plan.cpu_seconds is None else int(at.cpu_seconds))
         for batch in _endless(epochs, at.updates):
-            share = at.updates / plan.updates if plan.cpu_seconds is None else at.cpu_seconds / plan.cpu_seconds
-            if share >= 1:
+            if at.updates >= plan.updates if plan.cpu_seconds is None else at.cpu_seconds >= plan.cpu_seconds:
                 break
+            share = (at.updates + 1) / plan.updates if plan.cpu_seconds is None else at.cpu_seconds / plan.cpu_seconds
             began = time.process_time()
             losses = loss(collate(batch, pad_id))
             norm = optimiser.update(losses["loss"], share)
