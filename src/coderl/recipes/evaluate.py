@@ -74,21 +74,28 @@ def main(config: Config) -> None:
 
 
 def print_results(results: Mapping[str, Any]) -> None:
-    """The table on stdout: a row for all problems and one per difficulty; percent with 95 % intervals."""
+    """The table on stdout: a column for all problems and one per difficulty; percent with 95 % intervals."""
     from rich.console import Console
     from rich.table import Table
 
     groups = {"all": results["all"], **results["by_difficulty"]}
     table = Table(title=f"{results['name']}: percent of problems solved, 95 % interval", title_justify="left")
-    for heading in ("problems", *(f"pass@{k}" for k in results["all"]["pass@k"]), *results["all"].get("n@k", ()), *_greedy_heading(results)):
-        table.add_column(heading, justify="left" if heading == "problems" else "right", no_wrap=True)
+    table.add_column("", no_wrap=True)
     for name, group in groups.items():
-        scores = [*group["pass@k"].values(), *group.get("n@k", {}).values(), *([group["greedy"]] if "greedy" in group else [])]
-        table.add_row(f"{name} ({group['problems']})", *(_cell(score) for score in scores))
-    width = 40 + 24 * len(table.columns)  # as wide as it needs: cells must not be cut when the output goes to a file
-    Console(width=max(width, 100), markup=False, emoji=False, highlight=False).print(table)
+        table.add_column(f"{name} ({group['problems']})", justify="right", no_wrap=True)
+    scores = {name: _scores(group) for name, group in groups.items()}
+    for measure in scores["all"]:
+        table.add_row(measure, *(_cell(scores[name].get(measure)) for name in groups))
+    width = 24 + 28 * len(groups)  # as wide as it needs: cells must not be cut when the output goes to a file
+    Console(width=width, markup=False, emoji=False, highlight=False).print(table)
     for line in _notes(results):
         print(line)
+
+
+def _scores(group: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """What a group has, by the name of the measure, in the order of the table."""
+    greedy = {"greedy pass@1": group["greedy"]} if "greedy" in group else {}
+    return {**{f"pass@{k}": score for k, score in group["pass@k"].items()}, **greedy, **group.get("n@k", {})}
 
 
 def print_comparisons(found: list[Comparison], name: str, other: str) -> None:
@@ -113,8 +120,9 @@ def _notes(results: Mapping[str, Any]) -> list[str]:
     ]
     if results["missing_problems"]:
         lines.append(f"{results['missing_problems']} problems have no verdicts and are left out")
-    for key, score in group.get("n@k", {}).items():
-        lines.append(f"{key}: nothing is submitted when no sample passes the example tests; with random ones instead {_cell(score['fallback'])}")
+    if group.get("n@k"):
+        other = ", ".join(f"{key} {_cell(score['fallback'])}" for key, score in group["n@k"].items())
+        lines.append(f"n@k submits nothing when no sample passes the example tests; submitting random ones then: {other}")
     if group.get("without_examples"):
         lines.append(f"{group['without_examples']} problems have no example tests: all their samples survive the filter")
     if group.get("example_harness_errors"):
@@ -122,12 +130,8 @@ def _notes(results: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def _greedy_heading(results: Mapping[str, Any]) -> tuple[str, ...]:
-    return ("greedy pass@1",) if "greedy" in results["all"] else ()
-
-
-def _cell(score: Mapping[str, float | None]) -> str:
-    if score["value"] is None or score["low"] is None or score["high"] is None:
+def _cell(score: Mapping[str, float | None] | None) -> str:
+    if score is None or score["value"] is None or score["low"] is None or score["high"] is None:
         return "-"
     return f"{100 * score['value']:.1f} [{100 * score['low']:.1f}, {100 * score['high']:.1f}]"
 
