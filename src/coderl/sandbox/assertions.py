@@ -16,10 +16,27 @@ from typing import Any, NamedTuple
 
 from ..errors import ProblemError
 from ..records import Problem, Test
+from .inside import values
 from .plan import Decide, Decision, Plan, call, results, short
 
+
+def _set(*items: Any) -> set[Any]:
+    return set(values.unique(list(*items)))
+
+
+def _frozenset(*items: Any) -> frozenset[Any]:
+    return frozenset(values.unique(list(*items)))
+
+
+def _dict(*pairs: Any) -> dict[Any, Any]:
+    result = [tuple(pair) for pair in (pairs[0].items() if pairs and isinstance(pairs[0], dict) else list(*pairs))]
+    values.unique([pair[0] for pair in result])
+    return dict(result)
+
+
 _FUNCTIONS: dict[str, Callable[..., Any]] = {
-    **{f.__name__: f for f in (abs, all, any, bool, dict, float, frozenset, int, len, list, max, min, round, set, sorted, str, sum, tuple)},
+    **{f.__name__: f for f in (abs, all, any, bool, float, int, len, list, max, min, round, sorted, str, sum, tuple)},
+    **{"set": _set, "frozenset": _frozenset, "dict": _dict},
     **{f"math.{f.__name__}": f for f in (math.isclose, math.fabs, math.floor, math.ceil, math.isnan, math.isinf, math.sqrt)},
 }
 _CONSTANTS = {"math.pi": math.pi, "math.e": math.e, "math.inf": math.inf, "math.nan": math.nan}
@@ -159,6 +176,8 @@ def _binary(kind: ast.operator, left: Any, right: Any) -> Any:
         if count * len(items) > _PRODUCT_ITEMS:
             raise OverflowError("a sequence too long to compare")
         return left * right
+    if isinstance(left, int) and isinstance(right, int) and left.bit_length() + right.bit_length() > _PRODUCT_BITS:
+        raise OverflowError("a number too large to compare")
     if isinstance(left, str) and isinstance(kind, ast.Mod):
         raise NotPlain("text formatting")
     if type(kind) not in _BINARY:

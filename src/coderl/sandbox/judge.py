@@ -23,7 +23,7 @@ from .plan import Decision, Plan, make_plan
 from .tiers import LAYERS, probe
 
 MAX_PROGRAM_BYTES = 32 << 20
-_WINDOW, _REMEMBERED, _PLANS = 16, 1024, 64
+_WINDOW, _REMEMBERED, _PLANS = 16, 1024, 256
 _NUMPY = re.compile(r"\bnumpy\b|\bnp\b")
 
 
@@ -114,13 +114,21 @@ class Judge:
         """Verdicts in the order of the pairs, each as soon as it and all before it are there.
 
         At most 16 pairs for each worker are taken ahead of the verdicts. The same program text for the same problem (line ends and
-        blank ends aside) is run once. Raises ProblemError at a problem that cannot be judged.
+        blank ends aside) is run once. Raises ProblemError at a problem that cannot be judged, after the verdicts of all pairs before it.
         """
         waiting: deque[tuple[Program, Future[Verdict]]] = deque()
         known: OrderedDict[tuple[int, str], Future[Verdict]] = OrderedDict()
+        failure: Exception | None = None
+        source = iter(pairs)
         try:
-            for problem, program in pairs:
-                waiting.append((program, self._submit(problem, program, tests, stop_at_first_failure, known)))
+            while failure is None:
+                try:
+                    problem, program = next(source)
+                    waiting.append((program, self._submit(problem, program, tests, stop_at_first_failure, known)))
+                except StopIteration:
+                    break
+                except Exception as error:  # of the pairs, or a problem that cannot be judged: what is under way comes first
+                    failure = error
                 while waiting and (waiting[0][1].done() or len(waiting) >= _WINDOW * self.workers):
                     yield _renumber(waiting.popleft())
             while waiting:
@@ -128,6 +136,8 @@ class Judge:
         finally:
             for _, future in waiting:
                 future.cancel()
+        if failure is not None:
+            raise failure
 
     def check(self, problem: Problem, tests: str = "hidden") -> None:
         """Raises ProblemError, without running anything, for a problem that cannot be judged."""

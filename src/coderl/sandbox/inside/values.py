@@ -160,11 +160,23 @@ def _decode(data: Any) -> Any:
         raise ValueError(f"not a tagged value: {tag!r}") from error
 
 
+def unique(items: list[Any]) -> list[Any]:
+    """The items, for a set or the keys of a dict. Raises ValueError when most of them share their hash values: building it would take for ever."""
+    if len(items) > 1000 and len({hash(item) for item in items}) < len(items) // 4:
+        raise ValueError("too many items with the same hash value")
+    return items
+
+
+def _pairs(body: list[Any]) -> dict[Any, Any]:
+    keys = unique([_decode(key) for key, _ in body])
+    return dict(zip(keys, [_decode(value) for _, value in body], strict=True))
+
+
 _DECODERS: dict[str, Callable[[Any], Any]] = {
     "t": lambda body: tuple([_decode(item) for item in body]),
-    "s": lambda body: {_decode(item) for item in body},
-    "z": lambda body: frozenset([_decode(item) for item in body]),
-    "d": lambda body: {_decode(key): _decode(value) for key, value in body},
+    "s": lambda body: set(unique([_decode(item) for item in body])),
+    "z": lambda body: frozenset(unique([_decode(item) for item in body])),
+    "d": _pairs,
     "b": bytes.fromhex,
     "y": bytearray.fromhex,
     "i": lambda body: int(body, 16),
