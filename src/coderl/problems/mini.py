@@ -31,7 +31,7 @@ SOURCE_WEIGHTS = {"list": 5, "range": 3, "between": 2, "digits": 3, "words": 4, 
 SHAPE_WEIGHTS = {"T": 2, "F": 2, "M": 2, "FT": 3, "MT": 3, "FM": 2, "FMT": 5, "MFT": 2, "FFT": 1, "MMT": 2}
 FUNCTIONS = ("solve", "f", "compute", "process", "calc")
 TRIES = 3  # draws of constants and inputs before a skeleton is given up
-MOST_CHARACTERS = 420  # of statement and starter code; measured: at most 160 tokens of a BPE vocabulary of 1,024
+MOST_CHARACTERS = 400  # of statement and starter code; at 0.4 tokens a character (BPE of 1,024) that is 160 tokens; longest seen: 383
 PATIENCE = 400  # skeletons tried in a row without a problem before generation gives up
 
 
