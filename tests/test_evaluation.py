@@ -11,8 +11,10 @@ import pytest
 
 from coderl.errors import DataError, UsageError
 from coderl.evaluation import bootstrap_interval, compare, evaluate, read_results
+from coderl.grading import grade_programs
 from coderl.recipes.evaluate import Config, main
 from coderl.records import Outcome, Problem, Program, Test, Verdict
+from coderl.sandbox import Judge, Limits
 from coderl.store import write_records
 
 EXAMPLE = (Test(input="1\n", output="1\n"),)
@@ -266,6 +268,19 @@ def test_humaneval_example_samples_give_their_documented_half(data_dir: Path) ->
     marks = "".join("P" if program.code.strip() == "return 1" else "R" for program in programs)
     result = evaluate([_problem("test/0")], _verdicts("test/0", marks), [1])
     assert marks == "RRRPPP" and result["all"]["pass@k"]["1"]["value"] == pytest.approx(0.5)
+
+
+def test_humaneval_example_samples_give_their_documented_half_through_the_judge(data_dir: Path) -> None:
+    folder = data_dir / "humaneval"
+    line = json.loads((folder / "example_problem.jsonl").read_text())
+    check = Test(code=f"{line['test']}\ncheck({line['entry_point']})\n")
+    problem = Problem(id=line["task_id"], statement=line["prompt"], kind="assert", starter_code=line["prompt"], tests=(check,))
+    with Judge(workers=2, limits=Limits(cpu_seconds=0.5, wall_factor=1.0)) as judge:
+        verdicts = list(grade_programs(judge, {problem.id: problem}, _humaneval_samples(data_dir)))
+    result = evaluate([problem], verdicts, [1, 2])
+    assert result["all"]["pass@k"]["1"]["value"] == pytest.approx(0.5) and result["harness_errors"] == 0
+    # Two of six: 1 - C(3,2)/C(6,2) = 1 - 3/15.
+    assert result["all"]["pass@k"]["2"]["value"] == pytest.approx(0.8)
 
 
 def _files(folder: Path, marks: dict[str, str]) -> tuple[Path, Path]:

@@ -27,7 +27,8 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]], caption: str) -> s
         f'<tr><th scope="row">{first}</th>{"".join(f"<td>{cell}</td>" for cell in rest)}</tr>' for first, *rest in (list(row) for row in rows)
     )
     columns = "".join(f'<th scope="col">{cell}</th>' for cell in head)
-    return f'<div class="scroll" tabindex="0"><table><caption><span>{caption}</span></caption><thead><tr>{columns}</tr></thead><tbody>{body}</tbody></table></div>'
+    content = f"<caption><span>{caption}</span></caption><thead><tr>{columns}</tr></thead><tbody>{body}</tbody>"
+    return f'<div class="scroll" tabindex="0"><table>{content}</table></div>'
 
 
 def score(value: Mapping[str, Any] | None) -> str:
