@@ -41,6 +41,7 @@ FLOORS: dict[str, int] = {
     "pipeline": 4,
     "recipes": 4,
     "report": 5,
+    "bounds": 5,
     "config_files": 5,
     "cli": 5,
     "__main__": 5,
@@ -172,7 +173,7 @@ def loaded_with(name: str, seen: set[str] | None = None) -> set[str]:
     return found
 
 
-@pytest.mark.parametrize("name", [n for n in modules() if n.split(".")[0] in ("recipes", "cli", "config_files", "__main__", "progress")])
+@pytest.mark.parametrize("name", [n for n in modules() if n.split(".")[0] in ("recipes", "cli", "bounds", "config_files", "__main__", "progress")])
 def test_help_loads_nothing_heavy(name: str) -> None:
     """What `coderl STAGE --help` imports."""
     assert loaded_with(name) & HEAVY == set()

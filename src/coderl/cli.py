@@ -27,6 +27,7 @@ from types import FrameType
 from typing import Any, NamedTuple
 
 from . import __version__
+from .bounds import check_bounds
 from .errors import CoderlError, UsageError
 
 
@@ -177,8 +178,10 @@ _EVERYWHERE = "Everywhere: --config FILE.toml (defaults from a file), --debug (t
 def _run(name: str, words: list[str], config_file: Path | None) -> int:
     """Import the stage, make its config of file and flags, run it."""
     stage = STAGES[name]
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # coderl shows its own progress
     module = importlib.import_module(f"coderl.recipes.{stage.module}")
     config = _config(getattr(module, stage.config), name, words, config_file)
+    check_bounds(config)
     getattr(module, stage.main)(config)
     return 0
 
