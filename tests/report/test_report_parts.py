@@ -102,6 +102,11 @@ def test_figures_show_the_numbers_by_hand() -> None:
     assert shares["passed test"] == {"one": 75.0, "two": 25.0} and shares["compile error"] == {"one": 0.0, "two": 0.0}
 
 
+def test_a_name_is_no_markup_for_plotly() -> None:
+    assert figures.label("<b>a</b> & b") == "&lt;b&gt;a&lt;/b&gt; &amp; b"
+    assert figures.label("one two three", 8) == "one two<br>three"
+
+
 def test_curves_can_be_drawn_over_steps_or_seconds() -> None:
     figure = next(f for f in figures.learning_curves([RunCurves("run", LOG)]) if f.title == "loss")
     assert figure.axes == {"step": [[10.0], [10.0]], "cpu_seconds": [[1.5], [9.0]]}

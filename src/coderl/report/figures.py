@@ -6,6 +6,8 @@ tell apart; outcomes keep their own colours everywhere and are always named in w
 
 from __future__ import annotations
 
+import html
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -42,6 +44,12 @@ def readable(outcome: str) -> str:
     return outcome.replace("_", " ")
 
 
+def label(name: str, width: int = 0) -> str:
+    """A name as plotly shows it: its own markup escaped, and broken into lines of about `width` characters where that is not 0."""
+    lines = textwrap.wrap(name, width) if width else [name]
+    return "<br>".join(html.escape(line, quote=False) for line in lines)
+
+
 def pass_at_k_by_group(results: Mapping[str, Mapping[str, Any]], k: str) -> Figure:
     """pass@k of every run, for all problems and by difficulty, with intervals. Runs without that k are left out."""
     data = []
@@ -56,7 +64,7 @@ def pass_at_k_by_group(results: Mapping[str, Mapping[str, Any]], k: str) -> Figu
             {
                 "type": "scatter",
                 "mode": "markers",
-                "name": name,
+                "name": label(name),
                 "x": list(scores),
                 "y": value,
                 "error_y": error,
@@ -81,7 +89,7 @@ def pass_at_k_curves(results: Mapping[str, Mapping[str, Any]]) -> Figure:
             {
                 "type": "scatter",
                 "mode": "lines+markers",
-                "name": name,
+                "name": label(name),
                 "x": ks,
                 "y": [100 * float(pass_at_k(n, c, k).mean()) for k in ks],
                 "line": {"color": RUN_COLOURS[i % len(RUN_COLOURS)], "width": 2},
@@ -104,7 +112,7 @@ def outcome_bars(results: Mapping[str, Mapping[str, Any]]) -> Figure:
             "type": "bar",
             "orientation": "h",
             "name": readable(outcome),
-            "y": names,
+            "y": [label(name, 22) for name in names],
             "x": [100 * results[name]["all"].get("outcomes", {}).get(str(outcome), 0.0) for name in names],
             "marker": {"color": OUTCOME_COLOURS[outcome]},
             "texttemplate": "%{x:.0f}",
@@ -114,7 +122,8 @@ def outcome_bars(results: Mapping[str, Mapping[str, Any]]) -> Figure:
         }
         for outcome in reversed(OUTCOMES)
     ]
-    layout = {"barmode": "stack", "xaxis": {"title": {"text": "percent of samples"}, "range": [0, 100]}, "yaxis": {"automargin": True}}
+    axis = {"title": {"text": "percent of samples"}, "range": [0, 100]}
+    layout = {"barmode": "stack", "xaxis": axis, "yaxis": {"automargin": True}, "uniformtext": {"minsize": 9, "mode": "hide"}}
     return Figure("What became of the samples", data, layout, {})
 
 
@@ -155,7 +164,7 @@ def _all_series(runs: Sequence[RunCurves]) -> list[Series]:
 
 def _line(series: Series) -> dict[str, Any]:
     mode = "lines+markers" if len(series.values) <= 20 else "lines"
-    return {"type": "scatter", "mode": mode, "name": series.label, "x": _axis(series, AXES[0]), "y": series.values}
+    return {"type": "scatter", "mode": mode, "name": label(series.label), "x": _axis(series, AXES[0]), "y": series.values}
 
 
 def _axis(series: Series, axis: str) -> list[float | None]:
