@@ -97,10 +97,9 @@ def pass_at_k_curves(results: Mapping[str, Mapping[str, Any]]) -> Figure:
                 "hovertemplate": "k = %{x}: %{y:.1f} %",
             }
         )
-    layout = {
-        "yaxis": {"title": {"text": "pass@k, percent"}, "rangemode": "tozero"},
-        "xaxis": {"title": {"text": "k (samples tried)"}, "type": "log"},
-    }
+    ticks = [m * 10**d for d in range(5) for m in (1, 2, 5)]
+    axis = {"title": {"text": "k (samples tried)"}, "type": "log", "tickmode": "array", "tickvals": ticks}
+    layout = {"yaxis": {"title": {"text": "pass@k, percent"}, "rangemode": "tozero"}, "xaxis": axis}
     return Figure("pass@k over the number of tries", data, layout, {})
 
 
