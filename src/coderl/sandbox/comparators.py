@@ -74,9 +74,9 @@ def _same_keys(expected: dict[Any, Any], got: dict[Any, Any]) -> bool:
 
 
 def _close(expected: float, got: float) -> bool:
-    if expected == got or (math.isnan(expected) and math.isnan(got)):
-        return True
     try:
+        if expected == got or (math.isnan(expected) and math.isnan(got)):
+            return True
         return math.isclose(expected, got, rel_tol=RELATIVE, abs_tol=ABSOLUTE)
     except OverflowError:  # an int too large for a float
         return False

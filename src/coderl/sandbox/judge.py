@@ -251,7 +251,8 @@ class _Sheet:
         if event.kind == "end":
             self.cpu, self.ended = float(data["cpu"]), True
         elif event.kind == "test" and data["test"] == len(self.tests):
-            self.add_test(data, event.blob)
+            if not (self.failed and self.trial.stop):  # tests that ran before the stop came through do not count
+                self.add_test(data, event.blob)
         elif event.kind in ("compile", "load") and data["status"] != "ok" and self.broken is None:
             self.broken = (Outcome.COMPILE_ERROR if event.kind == "compile" else Outcome.RUNTIME_ERROR, data)
 

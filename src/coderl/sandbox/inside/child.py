@@ -118,6 +118,7 @@ class Child:
         self.limit, self.set_seed = job["output_bytes"], random.seed
         self.dup2, self.ftruncate, self.pwrite, self.pread, self.lseek, self.fstat = os.dup2, os.ftruncate, os.pwrite, os.pread, os.lseek, os.fstat
         self.null, self.open_file, self.collect = job["null"], io.open, gc.collect
+        self.opens_files = "open(" in job["code"] or "FileIO(" in job["code"]
         self.main_thread, self.threads, self.exit_functions = threading.main_thread(), threading.enumerate, atexit._run_exitfuncs
         self.recursion, self.set_recursion = sys.getrecursionlimit(), sys.setrecursionlimit
         self.encode, self.decode, self.exit = values.encode, values.decode, os._exit
@@ -201,14 +202,19 @@ class Child:
         self.exit_functions()
         for stream in (sys.stdout, self.stdout):
             try:
-                stream.flush()
+                stream.flush()  # type: ignore[union-attr]
             except Exception:
-                pass  # closed, replaced, or full: what was written counts
+                pass  # gone, closed, replaced, or full: what was written counts
         space.clear()
-        if "open(" in self.job["code"]:
+        if self.opens_files:
             self.collect()  # files that were never closed write their last bytes now
 
     def set_streams(self, text):
+        """Fresh input and output. What the last test left open goes first: a file object that dies later would close the new ones."""
+        sys.stdin = sys.stdout = sys.stderr = self.stdout = None
+        vars(sys).update(__stdin__=None, __stdout__=None, __stderr__=None)
+        if self.opens_files:
+            self.collect()
         source, target = self.streams
         for handle, content in ((source, text.encode("utf-8", "surrogatepass")), (target, b"")):
             self.ftruncate(handle, 0)
@@ -232,6 +238,7 @@ class Child:
         return self.open_file(handle, mode, encoding="utf-8", errors="surrogateescape", closefd=False)
 
     def reset(self):
+        sys.argv = [FILENAME]
         sys.settrace(None)
         sys.setprofile(None)
         self.set_recursion(self.recursion)
