@@ -107,6 +107,9 @@ def test_each_missing_required_field_is_named(record: type) -> None:
         ({"tests": [3]}, "a test must be a JSON object, found 3"),
         ({"solutions": ["ok", 3]}, "'solutions' is 3; it must be a list of strings"),
         ({"limits": [1]}, "'limits' is \\[1\\]; it must be an object or null"),
+        ({"limits": {"cpu_seconds": "x"}}, "'limits.cpu_seconds' is 'x'; it must be a number more than 0"),
+        ({"limits": {"cpu_seconds": -1}}, "'limits.cpu_seconds' is -1; it must be a number more than 0"),
+        ({"limits": {"memory_mib": float("nan")}}, "'limits.memory_mib' is nan; it must be a number more than 0"),
         ({"statement": None}, "'statement' is None; it must be a string"),
     ],
 )

@@ -277,3 +277,26 @@ def test_records_of_another_kind_are_refused(tmp_path: Path) -> None:
     write_records(tmp_path / "p.jsonl", [program(0)])
     with pytest.raises(DataError, match=r"p\.jsonl:1: problem lacks the required field 'id'"):
         read_records(tmp_path / "p.jsonl", Problem)
+
+
+def test_two_records_of_the_same_identity_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "p.jsonl"
+    write_records(path, [program(0), program(1), program(0)])
+    with pytest.raises(DataError, match=r"p\.jsonl: holds two program records for p #0; each may be there once"):
+        read_records(path, Program)
+    write_records(path, [Problem("a", "s", "stdin"), Problem("a", "t", "stdin")])
+    with pytest.raises(DataError, match="holds two problem records for a;"):
+        read_records(path, Problem)
+
+
+def test_programs_without_an_index_may_repeat(tmp_path: Path) -> None:
+    (tmp_path / "p.jsonl").write_text('{"task_id": "HumanEval/0", "completion": "x"}\n' * 2)
+    assert len(read_records(tmp_path / "p.jsonl", Program)) == 2
+
+
+def test_what_is_in_the_way_is_told(tmp_path: Path) -> None:
+    with pytest.raises(CoderlError, match="it is a folder"):
+        atomic_write(tmp_path, "text")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(CoderlError, match="a file is where a folder is needed"):
+        RunDirectory(tmp_path / "file")

@@ -55,6 +55,13 @@ class Record:
     """Shared reading and writing. Subclasses are frozen dataclasses with an `extra` mapping as their last field."""
 
     _types: ClassVar[_Types] = {}
+    _identity: ClassVar[tuple[str, ...]] = ()
+
+    @property
+    def identity(self) -> tuple[object, ...]:
+        """What must be unique in a file, e.g. (problem, index); () where nothing needs to be, as for programs that have no index."""
+        values = tuple(getattr(self, name) for name in self._identity)
+        return () if -1 in values else values
 
     @classmethod
     def from_json(cls, data: object) -> Self:
@@ -153,6 +160,7 @@ class Problem(Record):
     comparator: str = "strict"
     extra: dict[str, Any] = field(default_factory=dict)
 
+    _identity: ClassVar[tuple[str, ...]] = ("id",)
     _types: ClassVar[_Types] = {
         "id": _TEXT,
         "statement": _TEXT,
@@ -175,6 +183,11 @@ class Problem(Record):
             raise DataError(f"problem field 'kind' is {_describe(value)}; it must be one of {', '.join(KINDS)}")
         if name in ("tests", "examples"):
             return tuple(Test.from_json(v) for v in value)
+        if name == "limits":
+            for key, number in (value or {}).items():
+                _typed("problem", f"limits.{key}", number, (int, float), "a number more than 0")
+                if not 0 < number < 1e9:
+                    raise DataError(f"problem field 'limits.{key}' is {number}; it must be a number more than 0 and less than 1e9")
         if name == "solutions":
             for solution in value:
                 _typed("problem", "solutions", solution, (str,), "a list of strings")
@@ -201,6 +214,7 @@ class Program(Record):
     tokens: int | None = None
     extra: dict[str, Any] = field(default_factory=dict)
 
+    _identity: ClassVar[tuple[str, ...]] = ("problem", "index")
     _types: ClassVar[_Types] = {
         "problem": _TEXT,
         "code": _TEXT,
@@ -279,6 +293,7 @@ class Verdict(Record):
     harness_error: str | None = None
     extra: dict[str, Any] = field(default_factory=dict)
 
+    _identity: ClassVar[tuple[str, ...]] = ("problem", "index")
     _types: ClassVar[_Types] = {
         "problem": _TEXT,
         "index": _WHOLE,
@@ -335,6 +350,7 @@ class TokenScores(Record):
     outcome: Outcome
     extra: dict[str, Any] = field(default_factory=dict)
 
+    _identity: ClassVar[tuple[str, ...]] = ("problem", "index")
     _types: ClassVar[_Types] = {
         "problem": _TEXT,
         "index": _WHOLE,

@@ -25,7 +25,10 @@ from .errors import CoderlError, DataError
 
 
 class JsonRecord(Protocol):
-    """What a store can hold: anything with `to_json` and `from_json` (see records.py)."""
+    """What a store can hold: anything with `to_json`, `from_json` and `identity` (see records.Record)."""
+
+    @property
+    def identity(self) -> tuple[object, ...]: ...
 
     def to_json(self) -> dict[str, Any]: ...
 
@@ -73,10 +76,21 @@ def iterate_records(path: str | Path, record: type[R]) -> Iterator[R]:
 
 
 def read_records(path: str | Path, record: type[R], *, allow_empty: bool = False) -> list[R]:
-    """All records of a JSON Lines file; an empty file is an error unless allowed."""
+    """All records of a JSON Lines file.
+
+    Raises:
+        DataError: as `iterate_records`; an empty file, unless allowed; two records of the same identity.
+    """
     records = list(iterate_records(path, record))
+    name = record.__name__.lower()
     if not records and not allow_empty:
-        raise DataError(f"holds no {record.__name__.lower()} records; a file with at least one line is needed", path)
+        raise DataError(f"holds no {name} records; a file with at least one line is needed", path)
+    seen: set[tuple[object, ...]] = set()
+    for one in records:
+        if one.identity and one.identity in seen:
+            which = " #".join(map(str, one.identity))
+            raise DataError(f"holds two {name} records for {which}; each may be there once: take one of them out", path)
+        seen.add(one.identity)
     return records
 
 
@@ -143,6 +157,10 @@ def _write_parts(path: Path, text: str | Iterable[str]) -> None:
 
 def write_failure(path: str | Path, error: OSError) -> str:
     """One sentence for a failed write."""
+    if isinstance(error, FileExistsError | NotADirectoryError):
+        return f"{path}: cannot be written (a file is where a folder is needed); remove that file, or choose another place"
+    if isinstance(error, IsADirectoryError):
+        return f"{path}: cannot be written (it is a folder); give the name of a file"
     reason = error.strerror or error
     return f"{path}: cannot be written ({reason}); what was finished is kept: free space or choose another place, then run the same command again"
 
