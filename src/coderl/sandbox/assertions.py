@@ -188,14 +188,17 @@ def _binary(kind: ast.operator, left: Any, right: Any) -> Any:
 class _Lift(ast.NodeTransformer):
     """Takes calls of the program's functions out of an expression; `_Result` nodes stay in their places."""
 
-    def __init__(self, names: dict[str, str], ours: Container[str]) -> None:
-        self.names, self.ours = names, ours
+    def __init__(self, names: dict[str, str], ours: Container[str], only: str | None) -> None:
+        self.names, self.ours, self.only = names, ours, only
         self.calls: list[tuple[str, list[Any], dict[str, Any]]] = []
 
     def visit_Call(self, node: ast.Call) -> ast.expr:
         if not isinstance(node.func, ast.Name) or node.func.id in self.ours:
             self.generic_visit(node)
             return node
+        name = self.names.get(node.func.id, node.func.id)
+        if self.only is not None and name != self.only:
+            raise NotPlain(name)  # a class of the program's, perhaps: its objects are no plain data
         try:
             arguments = [evaluate(argument, []) for argument in node.args]
             named = {_named(keyword): evaluate(keyword.value, []) for keyword in node.keywords}
@@ -203,7 +206,7 @@ class _Lift(ast.NodeTransformer):
             raise
         except Exception as error:  # a constant expression that raises: the test means it to
             raise NotPlain(str(error)) from None
-        self.calls.append((self.names.get(node.func.id, node.func.id), arguments, named))
+        self.calls.append((name, arguments, named))
         result = _Result()
         result.number = len(self.calls) - 1
         return result
@@ -240,10 +243,10 @@ def read_assert(node: ast.Assert, names: dict[str, str], entry_point: str | None
     nothing but functions of ours can only mean functions of the program.
     """
     source = ast.unparse(node.test)
-    lift = _Lift(names, set(_FUNCTIONS) - {entry_point})
+    lift = _Lift(names, set(_FUNCTIONS) - {entry_point}, entry_point)
     expression = lift.visit(node.test)
     if not lift.calls:
-        lift = _Lift(names, ())
+        lift = _Lift(names, (), entry_point)
         expression = lift.visit(expression)
     _understood(expression)
     return Check(tuple(lift.calls), expression, source)

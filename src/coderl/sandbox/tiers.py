@@ -19,6 +19,7 @@ from .forkserver import ForkServer, Place, ServerGone
 from .inside import values
 
 LAYERS = {"A": ("namespaces", "landlock", "seccomp"), "B": ("landlock", "seccomp"), "C": ("seccomp",), "D": ()}
+_ALWAYS = ("take 1 GiB",)
 _MUST_FAIL = {
     "namespaces": ("see the judge's process",),
     "landlock": ("read a file", "write a file", "list a folder"),
@@ -90,7 +91,7 @@ def _check(server: ForkServer, tier: str) -> None:
         bait = os.path.join(folder, "bait")
         with open(bait, "w") as stream:
             stream.write("bait")
-        could = _canary(server, bait, ["take 1 GiB", *(attempt for layer in LAYERS[tier] for attempt in _MUST_FAIL[layer])])
+        could = _canary(server, bait, [*_ALWAYS, *(attempt for layer in LAYERS[tier] for attempt in _MUST_FAIL[layer])])
     if could:
         raise SandboxError(f"isolation tier {tier} does not hold here: the canary program could {', '.join(could)}; programs are not run")
 

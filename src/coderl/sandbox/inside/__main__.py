@@ -22,6 +22,8 @@ def main():
     settings = json.loads(sys.argv[1])
     names = server.warm()
     layers = settings["layers"]
+    if unknown := set(layers) - {"namespaces", "landlock", "seccomp"}:
+        sys.exit(f"unknown layers: {', '.join(sorted(unknown))}")
     if "namespaces" in layers:
         namespaces.enter()
         pid = os.fork()
