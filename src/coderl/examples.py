@@ -99,8 +99,6 @@ def judged_examples(tokenizer: PreTrainedTokenizerBase, problems: Mapping[str, P
         long += cut
         assert verdict.outcome is not None
         examples.append(
-            Example(
-                key=program.problem, prompt=prompts(problems[program.problem]), program=ids, label=verdict.outcome.label, supervised=False
-            )
+            Example(key=program.problem, prompt=prompts(problems[program.problem]), program=ids, label=verdict.outcome.label, supervised=False)
         )
     return Examples(examples, Truncation(prompts.cut, long, len(judged)))

@@ -47,7 +47,7 @@ def _program(actor: Actor, generated: Generated, settings: Settings) -> Program:
     return Program(
         problem=generated.key,
         code=decode(actor.tokenizer, generated.ids),
-        index=generated.index,
+        index=generated.sample,
         origin="greedy" if greedy else "sample",
         seed=None if greedy else settings.seed,
         model=settings.name,
@@ -59,9 +59,7 @@ def _program(actor: Actor, generated: Generated, settings: Settings) -> Program:
 
 def sample(actor: Actor, tasks: Sequence[Task], settings: Settings) -> Iterator[Program]:
     """Programs for the tasks, as they finish."""
-    requests = [
-        Request(t.problem.id, encode_prompt(actor.tokenizer, prompt(t.problem), settings.max_source_tokens)[0], t.indices) for t in tasks
-    ]
+    requests = [Request(t.problem.id, encode_prompt(actor.tokenizer, prompt(t.problem), settings.max_source_tokens)[0], t.indices) for t in tasks]
     for generated in generate(actor.model, requests, settings.decoding, settings.seed):
         yield _program(actor, generated, settings)
 

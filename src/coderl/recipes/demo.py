@@ -41,6 +41,7 @@ class Scale(NamedTuple):
 
     Fields:
         train, tests_only, validation, heldout: problems in each split.
+        batch_tokens: tokens in a batch of the warm start and of the control.
         warm_updates, warm_rate: steps and peak learning rate of the warm start; evaluate_every: steps between looks at validation.
         samples, temperature: programs per tests-only problem, and how they are drawn.
         critic_updates, critic_rate: of the critic.
@@ -53,6 +54,7 @@ class Scale(NamedTuple):
     tests_only: int
     validation: int
     heldout: int
+    batch_tokens: int
     warm_updates: int
     warm_rate: float
     evaluate_every: int
@@ -67,8 +69,8 @@ class Scale(NamedTuple):
     evaluation_samples: int
 
 
-FULL = Scale(1200, 4000, 200, 400, 3600, 3e-3, 600, 8, 0.8, 400, 1e-3, 2.0, 5e-4, 1.0, 1e-3, 20)
-QUICK = Scale(600, 600, 60, 100, 500, 3e-3, 250, 8, 0.8, 80, 1e-3, 1.0, 5e-4, 1.0, 1e-3, 10)
+FULL = Scale(1200, 4000, 200, 400, 2048, 5000, 3e-3, 600, 8, 0.8, 400, 1e-3, 2.0, 5e-4, 1.0, 1e-3, 20)
+QUICK = Scale(600, 600, 60, 100, 2048, 900, 3e-3, 250, 8, 0.8, 80, 1e-3, 1.0, 5e-4, 1.0, 1e-3, 10)
 
 ARMS = {
     "warm-start": "warm start",
@@ -88,7 +90,7 @@ def main(config: Config) -> None:
     run = RunDirectory(folder)
     run.start(manifest(config) | {"scale": scale._asdict()})
     print(f"coderl demo -> {folder} (seed {config.seed}, {config.cores} cores)")
-    costs = run_steps(steps(scale, folder, config), folder, config.cores)
+    costs = run_steps(Chain(scale, config, Paths(folder)).steps(), folder, config.cores)
     results = read_arms(folder)
     print_table(results, arm_costs(costs), config.seed)
     report(folder, results, config)
@@ -96,146 +98,146 @@ def main(config: Config) -> None:
     print(f"\nreport: {folder / 'report.html'} (open it in a browser; it needs no network)")
 
 
-def steps(scale: Scale, folder: Path, config: Config) -> list[Step]:
-    """The chain of commands. A step's outputs lie in the folder of its name."""
-    from ..pipeline import Step
+class Paths(NamedTuple):
+    """Where things lie in the demo's folder."""
 
-    unsafe = ("--allow-unsandboxed",) if config.allow_unsandboxed else ()
-    seed = ("--seed", str(config.seed))
-    problems, samples = folder / "problems", folder / "samples"
-    train, tests_only = problems / "train.jsonl", problems / "train_tests_only.jsonl"
-    warm, critic = folder / "warm-start", folder / "critic"
+    folder: Path
 
-    def command(*parts: object) -> tuple[str, ...]:
-        return tuple(str(p) for p in parts)
+    def problems(self, split: str) -> Path:
+        return self.folder / "problems" / f"{split}.jsonl"
 
-    def finetune(out: Path, *more: object) -> tuple[str, ...]:
-        return command(
-            *("finetune", "coderl", "--model", warm / "actor", "--problems", tests_only, "--references", train, "--out", out),
-            *("--programs", samples / "programs.jsonl", "--verdicts", samples / "verdicts.jsonl", "--baseline", samples / "greedy_verdicts.jsonl"),
-            *("--epochs", scale.epochs, "--learning-rate", scale.rate, "--rl-weight", scale.rl_weight, *more, *seed),
+    def samples(self, name: str) -> Path:
+        return self.folder / "samples" / f"{name}.jsonl"
+
+    def actor(self, arm: str) -> Path:
+        return self.folder / arm / "actor"
+
+
+class Chain(NamedTuple):
+    """Makes the steps of a demo: what all commands have in common."""
+
+    scale: Scale
+    config: Config
+    paths: Paths
+
+    @property
+    def unsafe(self) -> tuple[str, ...]:
+        return ("--allow-unsandboxed",) if self.config.allow_unsandboxed else ()
+
+    @property
+    def seed(self) -> tuple[str, ...]:
+        return ("--seed", str(self.config.seed))
+
+    def steps(self) -> list[Step]:
+        """The chain of commands. A step's outputs lie in the folder of its name."""
+        return [*self.warming(), *self.judging(), *self.tuning(), *(step for arm in ARMS for step in self.evaluation(arm))]
+
+    def warming(self) -> list[Step]:
+        """Problems, their validation, and an actor from nothing."""
+        from ..pipeline import Step
+
+        s, cores = self.scale, self.config.cores
+        sizes = ("--train", s.train, "--tests-only", s.tests_only, "--validation", s.validation, "--heldout", s.heldout)
+        more = ("--updates", s.warm_updates, "--learning-rate", s.warm_rate, "--threads", cores)
+        checked = ("--problems", self.paths.problems("train"), "--out", self.paths.folder / "validate" / "verdicts.jsonl", "--workers", cores)
+        made = words("problems", "mini", "--out", self.paths.folder / "problems", *sizes, *self.seed)
+        return [
+            Step("problems", "making programming problems", made),
+            Step("warm-start", "warm start: a T5 learns from reference solutions", self.supervised("warm-start", *more), ("problems",), cores),
+            Step("validate", "checking the reference solutions in the judge", words("validate", *checked, *self.unsafe), ("problems",), cores),
+        ]
+
+    def judging(self) -> list[Step]:
+        """Programs of the warm-started actor for problems that have only tests, verdicts, critic, token values."""
+        from ..pipeline import Step
+
+        s, p, cores = self.scale, self.paths, self.config.cores
+        drawn = ("--out", p.samples("programs"), "--greedy", p.samples("greedy"), "-n", s.samples, "--temperature", s.temperature, "--workers", cores)
+        sample = words("sample", "--model", p.actor("warm-start"), "--problems", p.problems("train_tests_only"), *drawn, *self.seed)
+        judged = self.grade("train_tests_only", p.samples("programs"), p.samples("verdicts"), cores)
+        greedy = self.grade("train_tests_only", p.samples("greedy"), p.samples("greedy_verdicts"), cores)
+        size = ("--updates", s.critic_updates, "--learning-rate", s.critic_rate)
+        critic = words("train-critic", "--model", p.actor("warm-start"), *self.of_samples(), "--out", p.folder / "critic", *size, *self.seed)
+        score = words("score", "--critic", p.folder / "critic" / "critic", *self.of_samples(), "--out", p.samples("scores"))
+        return [
+            Step("sample", "the actor writes programs for problems that have only tests", sample, ("warm-start",), cores),
+            Step("grade", "unit tests judge them", judged, ("sample",), cores),
+            Step("grade-greedy", "unit tests judge the greedy programs: the baseline", greedy, ("sample",), cores),
+            Step("critic", "a critic learns to predict the verdicts", critic, ("grade",)),
+            Step("score", "the critic gives every token its value", score, ("critic",)),
+        ]
+
+    def tuning(self) -> list[Step]:
+        """CodeRL, CodeRL without its critic, and more cross-entropy for the CPU time of all of CodeRL."""
+        from ..pipeline import Step
+
+        more = ("--model", self.paths.actor("warm-start"), "--learning-rate", self.scale.control_rate)
+        scored = self.finetune("coderl", "--scores", self.paths.samples("scores"))
+        # with and without critic the fine-tuning takes the same steps on the same programs, so the cost of the one stands for the other
+        budget = (*CODERL_STEPS, "no-critic")
+        return [
+            Step("no-critic", "fine-tuning without critic", self.finetune("no-critic"), ("grade", "grade-greedy")),
+            Step("control", "control: more cross-entropy for the CPU time of CodeRL", self.supervised("control", *more), ("warm-start",), 1, budget),
+            Step("coderl", "CodeRL: fine-tuning with the critic's token values", scored, ("score", "grade-greedy")),
+        ]
+
+    def supervised(self, arm: str, *more: object) -> tuple[str, ...]:
+        """Cross-entropy on the references, with looks at the validation problems."""
+        looks = ("--validation", self.paths.problems("validation"), "--evaluate-every", self.scale.evaluate_every)
+        size = ("--batch-tokens", self.scale.batch_tokens)
+        return words(
+            "warm-start", "--problems", self.paths.problems("train"), *looks, *size, "--out", self.paths.folder / arm, *more, *self.unsafe, *self.seed
         )
 
-    def grade(programs: Path, verdicts: Path, of: Path, *more: object) -> tuple[str, ...]:
-        return command("grade", "--problems", of, "--programs", programs, "--out", verdicts, "--stop-at-first-failure", *more, *unsafe)
+    def of_samples(self) -> tuple[str, ...]:
+        p = self.paths
+        return words("--problems", p.problems("train_tests_only"), "--programs", p.samples("programs"), "--verdicts", p.samples("verdicts"))
 
-    sizes = ("--train", scale.train, "--tests-only", scale.tests_only, "--validation", scale.validation, "--heldout", scale.heldout)
-    start = (
-        "warm-start",
-        "--problems",
-        train,
-        "--validation",
-        problems / "validation.jsonl",
-        "--evaluate-every",
-        scale.evaluate_every,
-        *unsafe,
-        *seed,
-    )
-    of_samples = ("--problems", tests_only, "--programs", samples / "programs.jsonl", "--verdicts", samples / "verdicts.jsonl")
-    chain = [
-        Step("problems", "making programming problems", command("problems", "mini", "--out", problems, *sizes, *seed)),
-        Step(
-            "warm-start",
-            "warm start: a T5 learns from reference solutions, from nothing",
-            command(*start, "--out", warm, "--updates", scale.warm_updates, "--learning-rate", scale.warm_rate, "--threads", config.cores),
-            ("problems",),
-            config.cores,
-        ),
-        Step(
-            "validate",
-            "checking the reference solutions in the judge",
-            command("validate", "--problems", train, "--out", folder / "validate" / "verdicts.jsonl", "--workers", config.cores, *unsafe),
-            ("problems",),
-        ),
-        Step(
-            "sample",
-            "the actor writes programs for problems that have only tests",
-            command(
-                *("sample", "--model", warm / "actor", "--problems", tests_only, "--out", samples / "programs.jsonl", "-n", scale.samples),
-                *("--temperature", scale.temperature, "--greedy", samples / "greedy.jsonl", "--workers", config.cores, *seed),
+    def finetune(self, arm: str, *more: object) -> tuple[str, ...]:
+        s, p = self.scale, self.paths
+        inputs = (*self.of_samples(), "--baseline", p.samples("greedy_verdicts"), "--references", p.problems("train"))
+        size = ("--epochs", s.epochs, "--learning-rate", s.rate, "--rl-weight", s.rl_weight)
+        return words("finetune", "coderl", "--model", p.actor("warm-start"), *inputs, *size, *more, "--out", p.folder / arm, *self.seed)
+
+    def grade(self, split: str, programs: Path, verdicts: Path, workers: int, *more: object) -> tuple[str, ...]:
+        files = ("--problems", self.paths.problems(split), "--programs", programs, "--out", verdicts)
+        return words("grade", *files, "--stop-at-first-failure", "--workers", workers, *more, *self.unsafe)
+
+    def evaluation(self, arm: str) -> list[Step]:
+        """Held-out programs of one arm, their verdicts on hidden and on example tests, and the estimates."""
+        from ..pipeline import Step
+
+        out = self.paths.folder / "evaluation" / arm
+        programs, greedy, verdicts, greedy_verdicts, examples = (
+            out / f"{name}.jsonl" for name in ("programs", "greedy", "verdicts", "greedy_verdicts", "example_verdicts")
+        )
+        model = ("--model", self.paths.actor(arm), "--problems", self.paths.problems("heldout"))
+        drawn = ("--out", programs, "--greedy", greedy, "-n", self.scale.evaluation_samples, "--workers", 1, "--seed", self.config.seed + 1)
+        judged = ("--problems", self.paths.problems("heldout"), "--verdicts", verdicts, "--greedy", greedy_verdicts, "--examples", examples)
+        asked = ("--k", *(k for k in (1, 5, 10) if k <= self.scale.evaluation_samples), "--pool", self.scale.evaluation_samples)
+        names = ("--out", out / "results.json", "--name", ARMS[arm])
+        return [
+            Step(f"write-{arm}", f"held-out programs of: {ARMS[arm]}", words("sample", *model, *drawn), (arm,)),
+            Step(f"judge-{arm}", "judging them", self.grade("heldout", programs, verdicts, 1), (f"write-{arm}",)),
+            Step(f"judge-greedy-{arm}", "judging the greedy ones", self.grade("heldout", greedy, greedy_verdicts, 1), (f"write-{arm}",)),
+            Step(
+                f"judge-examples-{arm}",
+                "judging them on the example tests",
+                self.grade("heldout", programs, examples, 1, "--tests", "example"),
+                (f"write-{arm}",),
             ),
-            ("warm-start",),
-            config.cores,
-        ),
-        Step(
-            "grade",
-            "unit tests judge them",
-            grade(samples / "programs.jsonl", samples / "verdicts.jsonl", tests_only, "--workers", config.cores),
-            ("sample",),
-            config.cores,
-        ),
-        Step(
-            "grade-greedy",
-            "unit tests judge the greedy programs: the baseline",
-            grade(samples / "greedy.jsonl", samples / "greedy_verdicts.jsonl", tests_only, "--workers", config.cores),
-            ("sample",),
-            config.cores,
-        ),
-        Step(
-            "critic",
-            "a critic learns to predict the verdicts",
-            command(
-                *("train-critic", "--model", warm / "actor", *of_samples, "--out", critic),
-                *("--updates", scale.critic_updates, "--learning-rate", scale.critic_rate, *seed),
+            Step(
+                f"evaluate-{arm}",
+                "pass@k and n@k",
+                words("evaluate", *judged, *asked, *names, *self.seed),
+                (f"judge-{arm}", f"judge-greedy-{arm}", f"judge-examples-{arm}"),
             ),
-            ("grade",),
-        ),
-        Step("no-critic", "fine-tuning without critic", finetune(folder / "no-critic"), ("grade", "grade-greedy")),
-        Step(
-            "score",
-            "the critic gives every token its value",
-            command("score", "--critic", critic / "critic", *of_samples, "--out", samples / "scores.jsonl"),
-            ("critic",),
-        ),
-        Step(
-            "control",
-            "control: more cross-entropy for the CPU time of all of CodeRL",
-            command(*start, "--model", warm / "actor", "--out", folder / "control", "--learning-rate", scale.control_rate),
-            ("warm-start",),
-            1,
-            (*CODERL_STEPS, "no-critic"),  # fine-tuning with and without critic takes the same steps on the same programs
-        ),
-        Step(
-            "coderl",
-            "CodeRL: fine-tuning with the critic's token values",
-            finetune(folder / "coderl", "--scores", samples / "scores.jsonl"),
-            ("score", "grade-greedy"),
-        ),
-    ]
-    for arm in ARMS:
-        chain += evaluation(scale, folder, arm, config, grade)
-    return chain
+        ]
 
 
-def evaluation(scale: Scale, folder: Path, arm: str, config: Config, grade: Any) -> list[Step]:
-    """Held-out programs of one arm, their verdicts on hidden and on example tests, and the estimates."""
-    from ..pipeline import Step
-
-    heldout, out = folder / "problems" / "heldout.jsonl", folder / "evaluation" / arm
-    files = {name: out / f"{name}.jsonl" for name in ("programs", "greedy", "verdicts", "greedy_verdicts", "example_verdicts")}
-    sample = (
-        *("sample", "--model", folder / arm / "actor", "--problems", heldout, "--out", files["programs"], "--greedy", files["greedy"]),
-        *("-n", scale.evaluation_samples, "--workers", 1, "--seed", config.seed + 1),
-    )
-    estimate = (
-        *("evaluate", "--problems", heldout, "--verdicts", files["verdicts"], "--greedy", files["greedy_verdicts"]),
-        *("--examples", files["example_verdicts"], "--k", 1, 5, 10, "--out", out / "results.json", "--name", ARMS[arm], "--seed", config.seed),
-    )
-    hidden = grade(files["programs"], files["verdicts"], heldout, "--workers", 1)
-    greedy = grade(files["greedy"], files["greedy_verdicts"], heldout, "--workers", 1)
-    example = grade(files["programs"], files["example_verdicts"], heldout, "--workers", 1, "--tests", "example")
-    return [
-        Step(f"write-{arm}", f"held-out programs of: {ARMS[arm]}", tuple(str(p) for p in sample), (arm,)),
-        Step(f"judge-{arm}", "judging them", hidden, (f"write-{arm}",)),
-        Step(f"judge-greedy-{arm}", "judging the greedy ones", greedy, (f"write-{arm}",)),
-        Step(f"judge-examples-{arm}", "judging them on the example tests", example, (f"write-{arm}",)),
-        Step(
-            f"evaluate-{arm}",
-            "pass@k and n@k",
-            tuple(str(p) for p in estimate),
-            (f"judge-{arm}", f"judge-greedy-{arm}", f"judge-examples-{arm}"),
-        ),
-    ]
+def words(*parts: object) -> tuple[str, ...]:
+    """A command line from paths, numbers and text."""
+    return tuple(str(part) for part in parts)
 
 
 def read_arms(folder: Path) -> dict[str, dict[str, Any]]:
