@@ -1,5 +1,7 @@
 """What verdicts say: outcomes, causes, line numbers, limits, order, and the ways in which programs read and write."""
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -177,6 +179,22 @@ def test_a_large_input_arrives_whole(judge: Judge) -> None:
     assert one(judge, stdin_problem(("1 " * 1_500_000, "1500000")), "print(len(input().split()))").is_pass
 
 
+def test_a_program_may_recurse_as_deep_as_in_a_plain_interpreter(judge: Judge) -> None:
+    code = """
+def g(n):
+    return n and 1 + g(n - 1)
+for n in range(900, 1100):
+    try:
+        g(n)
+    except RecursionError:
+        break
+print(n)
+"""
+    plain = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout
+    deepest = (one(judge, stdin_problem(("", "no")), code).error_message or "").rsplit("'", 2)[1]
+    assert abs(int(deepest.removesuffix("\\n")) - int(plain)) <= 3
+
+
 def test_each_test_starts_with_fresh_globals(judge: Judge) -> None:
     code = "try:\n    seen\nexcept NameError:\n    seen = True\n    print('fresh')\nelse:\n    print('stale')\ninput()"
     assert one(judge, stdin_problem(("1\n", "fresh"), ("2\n", "fresh")), code).is_pass
@@ -259,6 +277,8 @@ BROKEN = [
     (Problem(id="x", statement="", kind="call", entry_point="f", tests=(Test(input=3, output=1),)), "list of arguments"),
     (stdin_problem((3, "")), "needs text"),  # type: ignore[arg-type]
     (stdin_problem(("", ""), comparator="fuzzy"), "does not exist"),
+    (stdin_problem(("", ""), limits={"cpu_seconds": "many"}), "must be a number above 0"),
+    (call_problem(([object()], 1)), "only plain values"),
     (Problem(id="x", statement="", kind="assert", tests=(Test(input=1, output=1),)), "without code"),
     (Problem(id="x", statement="", kind="assert", tests=(Test(code="assert ("),)), "not Python"),
 ]

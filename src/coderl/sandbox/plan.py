@@ -47,6 +47,7 @@ def chosen(problem: Problem, tests: str) -> tuple[Test, ...]:
 def make_plan(problem: Problem, tests: str) -> Plan:
     """Raises ProblemError: no tests, no entry point, inputs of the wrong form, unknown comparator."""
     rule = comparator(problem.comparator)
+    check_limits(problem)
     found = chosen(problem, tests)
     lenient = problem.comparator == "apps"
     shared = {"wrap": lenient and problem.kind == "stdin", "names": lenient, "any_exit": lenient, "iterators": problem.kind == "assert"}
@@ -59,6 +60,13 @@ def make_plan(problem: Problem, tests: str) -> Plan:
     from .assertions import assert_plan
 
     return assert_plan(problem, found, shared)
+
+
+def check_limits(problem: Problem) -> None:
+    """Raises ProblemError for limits that are no positive numbers."""
+    for name, value in (problem.limits or {}).items():
+        if name in ("cpu_seconds", "memory_mib") and (isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < float("inf")):
+            raise ProblemError(f"problem {problem.id} has the limit {name} = {value!r}; it must be a number above 0")
 
 
 def _text(problem: Problem, value: Any, name: str) -> str:
@@ -87,7 +95,10 @@ def _call_plan(problem: Problem, tests: tuple[Test, ...], rule: Comparator, shar
         if not isinstance(test.input, list):
             raise ProblemError(f"problem {problem.id} has a test whose input is {test.input!r:.60}; a call test needs the list of arguments")
         arguments = apps_arguments(test.input) if problem.comparator == "apps" else test.input
-        calls.append({"calls": [call(problem.entry_point, arguments, {})]})
+        try:
+            calls.append({"calls": [call(problem.entry_point, arguments, {})]})
+        except values.Unsupported as error:
+            raise ProblemError(f"problem {problem.id} has a test whose input holds {error}; only plain values can be sent") from None
         decide.append(_decide_value(rule, test.output))
     return Plan({"mode": "call", "tests": calls, **shared}, tuple(decide), "parent", problem.comparator)
 

@@ -120,7 +120,7 @@ class Child:
         self.null, self.open_file, self.collect = job["null"], io.open, gc.collect
         self.opens_files = "open(" in job["code"] or "FileIO(" in job["code"]
         self.main_thread, self.threads, self.exit_functions = threading.main_thread(), threading.enumerate, atexit._run_exitfuncs
-        self.recursion, self.set_recursion = sys.getrecursionlimit(), sys.setrecursionlimit
+        self.recursion, self.set_recursion = sys.getrecursionlimit() + depth() + 2, sys.setrecursionlimit
         self.encode, self.decode, self.exit = values.encode, values.decode, os._exit
 
     def run(self, first):
@@ -304,6 +304,14 @@ class Child:
                 raise  # the program's own assertion: an error like any other
             return {"status": "failed", **describe(error)}
         return {"status": "ok", "token": test["token"]}
+
+
+def depth():
+    """How many calls deep we are: a program may go as deep as if it had been started by itself."""
+    frame, count = sys._getframe().f_back, 1
+    while frame is not None:
+        frame, count = frame.f_back, count + 1
+    return count
 
 
 def innermost(error):
