@@ -589,10 +589,23 @@ def next_sees(judge: Judge, first: str, second: str) -> str:
     return str(judge.grade(ECHO, [Program("echo", second)], stop_at_first_failure=True)[0].error_message)
 
 
+DEBRIS = """
+import os
+open('left', 'w').write('x')
+os.symlink('/', 'link')
+os.mkdir('shut', 0)
+os.mkdir('blind', 0o300)
+open('blind/file', 'w').write('x')
+for n in range(200):
+    os.mkdir('d' * 50)
+    os.chdir('d' * 50)
+open('deep', 'w').write('x')
+"""
+
+
 def test_leftover_files_are_gone(lonely: Judge) -> None:
     needs(lonely, "A")
-    deep = "import os\nfor n in range(200):\n    os.mkdir('d' * 50)\n    os.chdir('d' * 50)\nopen('f', 'w').write('x')\nos.symlink('/', '/tmp/link')"
-    assert "got '[]" in next_sees(lonely, f"open('left', 'w').write('x')\n{deep}", "import os\nprint(os.listdir('/tmp'), os.listdir('.'))")
+    assert "got '[]" in next_sees(lonely, DEBRIS, "import os\nprint(os.listdir('/tmp'), os.listdir('.'))")
 
 
 def test_poisoned_modules_are_gone(lonely: Judge) -> None:

@@ -95,7 +95,7 @@ def child_filter(pid):
     lines += _when(table, "ioctl", _refuse_values(1, _IOCTL_REFUSED))
     for name in ("kill", "tgkill"):
         lines += _when(table, name, only_self)
-    for name in ("tkill", "fork", "vfork", "prctl", "memfd_create", "pidfd_open"):
+    for name in ("tkill", "fork", "vfork", "prctl", "memfd_create", "pidfd_open", "chmod", "fchmodat"):
         lines += _when(table, name, refuse)
     return b"".join([*lines, _instruction(_RETURN, ALLOW)])
 

@@ -213,6 +213,7 @@ def empty(folder):
                 continue
             except (IsADirectoryError, PermissionError):
                 pass
+            os.chmod(path, 0o700)  # it may have been made unreadable
             for inner in os.listdir(path):
                 os.rename(f"{path}/{inner}", f"{folder}/.{next(counter)}.{time.monotonic_ns()}")
             os.rmdir(path)

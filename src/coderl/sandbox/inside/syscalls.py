@@ -3,7 +3,7 @@
 Data only; `seccomp.py` turns it into a filter. The numbers are those of the kernel's unistd tables. Absent on purpose: sockets other
 than `socketpair`, `execve`, `ptrace`, `process_vm_*`, `io_uring_*`, `bpf`, `unshare`, `setns`, `mount` and its new forms, `pivot_root`,
 `chroot`, key rings, `kexec*`, modules, `perf_event_open`, `userfaultfd`, `pidfd_getfd`, System V and POSIX message queues and shared
-memory, `chmod`, `chown`, `utimensat`, extended attributes, `setuid` and its kin, `setsid`, `setpgid`, `link`, clock setting.
+memory, `fchmod`, `chown`, `utimensat`, extended attributes, `setuid` and its kin, `setsid`, `setpgid`, `link`, clock setting.
 """
 
 # fmt: off
@@ -28,6 +28,7 @@ X86_64 = {
     "getuid": 102, "geteuid": 107, "getgid": 104, "getegid": 108, "getresuid": 118, "getresgid": 120, "getgroups": 115, "capget": 125,
     "set_tid_address": 218, "set_robust_list": 273, "get_robust_list": 274, "rseq": 334, "futex": 202, "futex_waitv": 449, "prctl": 157,
     "arch_prctl": 158, "prlimit64": 302, "getrlimit": 97, "uname": 63, "sysinfo": 99, "getrandom": 318, "umask": 95, "socketpair": 53,
+    "chmod": 90, "fchmodat": 268,
     "sendto": 44, "recvfrom": 45, "sendmsg": 46, "recvmsg": 47, "shutdown": 48, "getsockopt": 55, "setsockopt": 54, "getsockname": 51,
 }
 
@@ -50,11 +51,12 @@ AARCH64 = {
     "getgroups": 158, "capget": 90, "set_tid_address": 96, "set_robust_list": 99, "get_robust_list": 100, "rseq": 293, "futex": 98,
     "futex_waitv": 449, "prctl": 167, "prlimit64": 261, "getrlimit": 163, "uname": 160, "sysinfo": 179, "getrandom": 278, "umask": 166,
     "socketpair": 199, "sendto": 206, "recvfrom": 207, "sendmsg": 211, "recvmsg": 212, "shutdown": 210, "getsockopt": 209,
-    "setsockopt": 208, "getsockname": 204,
+    "setsockopt": 208, "getsockname": 204, "fchmodat": 53,
 }
 
 # Where Landlock is missing, these would change files that the program has no business with.
 FILE_CHANGES = (
     "mkdir", "mkdirat", "rmdir", "unlink", "unlinkat", "rename", "renameat", "renameat2", "symlink", "symlinkat", "truncate", "creat",
+    "chmod", "fchmodat",
 )
 # fmt: on
