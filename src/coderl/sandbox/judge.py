@@ -19,7 +19,8 @@ from typing import Any, NamedTuple, Self
 from ..errors import SandboxError
 from ..records import Outcome, Problem, Program, TestResult, Verdict, program_text
 from .forkserver import Event, ForkServer, ServerGone, this_place
-from .plan import Decision, Plan, make_plan
+from .plan import Decision, Plan
+from .prepare import make_plan
 from .tiers import LAYERS, probe
 
 MAX_PROGRAM_BYTES = 32 << 20
