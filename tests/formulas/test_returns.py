@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from coderl.formulas.returns import OUTCOME_RETURNS, outcome_returns, relative_returns
+from coderl.formulas.returns import OUTCOME_RETURNS, outcome_returns, relative_returns, tempered_returns
 from coderl.records import OUTCOMES, Outcome
 
 
@@ -52,3 +52,16 @@ def test_labels_that_are_no_outcome_are_turned_away(labels):
 def test_a_baseline_of_another_shape_is_turned_away():
     with pytest.raises(AssertionError):
         relative_returns(torch.ones(3), torch.ones(1))
+
+
+def test_tempered_returns_by_hand_and_as_a_loop():
+    relative = torch.tensor([1.3, 0.0, -2.0, -0.4])
+    assert tempered_returns(relative, 0.1).tolist() == pytest.approx([1.3, 0.0, -0.2, -0.04])
+    assert torch.equal(tempered_returns(relative, 1.0), relative)  # the paper's
+    values = torch.randn(50, generator=torch.Generator().manual_seed(0))
+    assert tempered_returns(values, 0.3).tolist() == pytest.approx([v if v > 0 else 0.3 * v for v in values.tolist()])
+
+
+def test_tempered_returns_refuse_a_negative_weight():
+    with pytest.raises(AssertionError):
+        tempered_returns(torch.zeros(2), -0.1)

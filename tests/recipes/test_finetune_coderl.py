@@ -46,7 +46,7 @@ BASELINE = [greedy("p", Outcome.FAILED_TEST), greedy("q", Outcome.PASSED_TEST)]
 def test_weights_by_hand():
     # p: greedy failed (-0.3): a pass weighs 1.3, a fail 0 (dropped); q: greedy passed (1): a compile error weighs -2.
     # mean size over tokens with a gradient: (1.3*3 + 1.3*3 + 2*2) / 8 = 1.475; the two equal passes are merged: 2.6 / 1.475.
-    found = weigh(actor(), PROBLEMS, SAMPLES, BASELINE, None, LIMITS)
+    found = weigh(actor(), PROBLEMS, SAMPLES, BASELINE, None, LIMITS, 1.0)
     assert found.scale == pytest.approx(1.475) and found.value == 1 and found.merged == 2
     assert found.zero == pytest.approx(0.25) and found.positive == pytest.approx(0.5)
     by_key = {e.key: e for e in found.examples}
@@ -55,12 +55,19 @@ def test_weights_by_hand():
 
 def test_the_critic_scales_tokens():
     values = {("p", 0): (0.5, 0.25, 1.0), ("p", 1): (1.0, 1.0), ("p", 2): (0.5, 0.25, 1.0), ("q", 0): (0.1, 0.2)}
-    found = weigh(actor(), PROBLEMS, SAMPLES, BASELINE, values, LIMITS)
+    found = weigh(actor(), PROBLEMS, SAMPLES, BASELINE, values, LIMITS, 1.0)
     assert found.value == pytest.approx((1.75 * 2 + 0.3) / 8)
     by_key = {e.key: e for e in found.examples}
     scale = (1.3 * 1.75 * 2 + 2 * 0.3) / 8
     assert by_key["p"].weights == pytest.approx([2.6 * 0.5 / scale, 2.6 * 0.25 / scale, 2.6 / scale])
     assert by_key["q"].weights == pytest.approx([-0.2 / scale, -0.4 / scale])
+
+
+def test_negative_returns_can_be_tempered():
+    # the compile error of q weighs -0.2 instead of -2; mean size (1.3*3 + 1.3*3 + 0.2*2) / 8 = 1.025
+    found = weigh(actor(), PROBLEMS, SAMPLES, BASELINE, None, LIMITS, 0.1)
+    assert found.scale == pytest.approx(1.025)
+    assert {e.key: e.weights for e in found.examples}["q"] == pytest.approx([-0.2 / 1.025] * 2)
 
 
 def test_merging_equal_programs_leaves_the_gradient_as_it_is():
@@ -80,9 +87,9 @@ def test_merging_equal_programs_leaves_the_gradient_as_it_is():
 
 def test_missing_baseline_and_scores_are_named():
     with pytest.raises(DataError, match=r"'q' has sampled programs but no greedy verdict"):
-        weigh(actor(), PROBLEMS, SAMPLES, BASELINE[:1], None, LIMITS)
+        weigh(actor(), PROBLEMS, SAMPLES, BASELINE[:1], None, LIMITS, 1.0)
     with pytest.raises(DataError, match=r"program 0 of problem 'p' has 3 tokens but 1 scored"):
-        weigh(actor(), PROBLEMS, SAMPLES, BASELINE, {("p", 0): (0.5,)}, LIMITS)
+        weigh(actor(), PROBLEMS, SAMPLES, BASELINE, {("p", 0): (0.5,)}, LIMITS, 1.0)
 
 
 def config(folder):

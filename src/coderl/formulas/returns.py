@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from torch import Tensor, tensor
+from torch import Tensor, tensor, where
 
 OUTCOME_RETURNS = (-1.0, -0.6, -0.3, 1.0)
 """r of a compile error, a runtime error, a failed test, a pass, in the order of `records.Outcome` (CodeRL eq. 4 to 7)."""
@@ -38,3 +38,20 @@ def relative_returns(sample: Tensor, baseline: Tensor) -> Tensor:
     """
     assert sample.ndim == 1 and sample.shape == baseline.shape, f"both must be (B,), found {tuple(sample.shape)} and {tuple(baseline.shape)}"
     return sample - baseline
+
+
+def tempered_returns(relative: Tensor, negative_weight: float) -> Tensor:
+    """r if r > 0, else λ r: relative returns whose negative side counts λ times. λ = 1 is CodeRL eq. (8) as it stands.
+
+    Not in the paper. The programs of an offline round are frozen: once the actor no longer writes a bad one, pushing its probability on
+    towards zero has no floor and spoils what lies near it (docs/lab-log.md; the collapse that users of the released code report).
+
+    Args:
+        relative: (B,) relative returns.
+        negative_weight: λ >= 0.
+
+    Returns:
+        (B,).
+    """
+    assert relative.ndim == 1 and negative_weight >= 0, f"relative must be (B,), found {tuple(relative.shape)}; λ {negative_weight} must be >= 0"
+    return where(relative > 0, relative, negative_weight * relative)

@@ -1,7 +1,8 @@
 """Stage `finetune coderl`: the actor learns from its own judged programs, L_ce + L_rl (CodeRL section 3.2, eq. 10 and 14).
 
     weight(w_t) = (r(W^s) - r(W^b)) * q(w_t)        r: return of the tests' outcome; W^b: the actor's greedy program; q: the critic's
-                                                    value of the token (with `--scores`), or 1 (without: Table 2, row A)
+                                                    value of the token (with `--scores`), or 1 (without: Table 2, row A);
+                                                    negative differences times `--negative-weight`
     loss        = rl_weight * L_rl(weights of sampled programs) + L_ce(reference solutions), both in every step, token means
 
 As in the paper the programs are sampled once, before; running sample, grade, train-critic, score and this stage again with the new
@@ -50,13 +51,15 @@ class Config:
     """problems with reference solutions for the cross-entropy term (.jsonl); without them the term is left out"""
     epochs: float = 1.0
     """passes over the sampled programs"""
-    learning_rate: float = 3e-4
+    learning_rate: float = 5e-4
     """peak learning rate (AdamW, falls linearly to a tenth)"""
     rl_weight: float = 1.0
     """weight of L_rl beside L_ce, after token weights are scaled to a mean size of 1"""
-    batch_tokens: int = 8192
+    negative_weight: float = 0.1
+    """weight of negative relative returns; 1 = as in the paper, which on frozen samples can make the actor worse"""
+    batch_tokens: int = 4096
     """tokens of sampled programs and their prompts in a step, padding included"""
-    ce_tokens: int = 2048
+    ce_tokens: int = 1024
     """tokens of reference solutions and their prompts in a step, padding included"""
     shared: int = 8
     """programs of one problem side by side in a step; they share one encoder pass"""
@@ -76,7 +79,7 @@ class Weighed(NamedTuple):
     """Sampled programs as examples with token weights, and what they say about the signal.
 
     Fields:
-        programs: judged programs. zero: share of them whose outcome equals the greedy program's: no gradient.
+        programs: judged programs. zero: share of them without a gradient: the outcome is the greedy program's.
         positive: share with a return above the baseline's. merged: distinct programs that are left to train on.
         value: mean token value q over the programs with a gradient (1 without a critic).
         scale: what token weights were divided by.
@@ -110,7 +113,7 @@ def main(config: Config) -> None:
     problems = {p.id: p for p in read_records(config.problems, Problem)}
     judged = join_verdicts(read_records(config.programs, Program), read_records(config.verdicts, Verdict))
     values = {(s.problem, s.index): s.values for s in iterate_records(config.scores, TokenScores)} if config.scores else None
-    weighed = weigh(actor, problems, judged, read_records(config.baseline, Verdict), values, limits)
+    weighed = weigh(actor, problems, judged, read_records(config.baseline, Verdict), values, limits, config.negative_weight)
     if not weighed.examples:
         raise DataError(
             "holds no program whose outcome differs from the greedy program's; sample more programs, or at a higher temperature", config.verdicts
@@ -139,8 +142,9 @@ def weigh(
     baseline: Sequence[Verdict],
     values: Mapping[tuple[str, int], Sequence[float]] | None,
     limits: object,
+    negative_weight: float,
 ) -> Weighed:
-    """Examples with token weights (r(W^s) - r(W^b)) q(w_t), scaled to a mean size of 1 per token with a gradient.
+    """Examples with token weights (r(W^s) - r(W^b)) q(w_t), negative ones tempered, scaled to a mean size of 1 per token with a gradient.
 
     Equal programs of a problem are merged into one whose weights are the sum: the same gradient for less work.
 
@@ -151,14 +155,13 @@ def weigh(
 
     from ..examples import judged_examples
     from ..formulas.coderl import critic_weights
-    from ..formulas.returns import outcome_returns, relative_returns
+    from ..formulas.returns import outcome_returns, relative_returns, tempered_returns
 
     greedy = {v.problem: v.outcome.label for v in baseline if v.outcome is not None}
     judged = [j for j in judged if _has_baseline(j, greedy, baseline)]
-    relative = relative_returns(
-        outcome_returns(torch.tensor([j.verdict.outcome.label for j in judged])),  # type: ignore[union-attr]
-        outcome_returns(torch.tensor([greedy[j.program.problem] for j in judged])),
-    ).tolist()
+    sampled = outcome_returns(torch.tensor([j.verdict.outcome.label for j in judged]))  # type: ignore[union-attr]
+    known = outcome_returns(torch.tensor([greedy[j.program.problem] for j in judged]))
+    relative = tempered_returns(relative_returns(sampled, known), negative_weight).tolist()
     kept = [(j, r) for j, r in zip(judged, relative, strict=True) if r != 0]
     examples = judged_examples(actor.tokenizer, problems, [j for j, _ in kept], limits).examples  # type: ignore[arg-type]
     sums: dict[tuple[str, tuple[int, ...]], Tensor] = {}
