@@ -107,6 +107,11 @@ def test_what_is_judged_before_an_unknown_problem_is_kept(tmp_path: Path) -> Non
     assert len(read_records(config.out, Verdict)) == 3
 
 
+def test_a_file_without_programs_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="holds no program records"):
+        grade.main(files(tmp_path, [SUM], []))
+
+
 def test_two_programs_with_one_index_are_refused(tmp_path: Path) -> None:
     config = files(tmp_path, [SUM], [Program("sum", "a", 1), Program("sum", "b", 1)])
     with pytest.raises(DataError, match="two programs 1 for problem 'sum'"):

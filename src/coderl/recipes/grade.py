@@ -50,6 +50,8 @@ def main(config: Config) -> None:
     limits = limits_of(config.cpu_seconds, config.memory_mib, config.workers)
     problems = problems_by_id(config.problems)
     total = sum(1 for _ in numbered(config.programs))
+    if total == 0:
+        raise DataError("holds no program records; a file with at least one line is needed", config.programs)
     with AppendStore(config.out, Verdict, verdict_key) as store:
         done = len(store)
         programs = (program for program in numbered(config.programs) if (program.problem, program.index) not in store)
