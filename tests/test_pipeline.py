@@ -78,9 +78,10 @@ def test_needs_that_form_a_ring_are_refused(tmp_path):
 
 
 def test_an_interrupt_ends_the_running_step(tmp_path):
+    command = ("problems", "mini", "--out", str(tmp_path / "mini"), "--tests-only", "9000")
     script = (
-        "import sys; from pathlib import Path; from coderl.pipeline import Step, run_steps\n"
-        f"run_steps([Step('wait', 'waiting', ('problems', 'mini', '--out', {str(tmp_path / 'mini')!r}, '--tests-only', '9000'))], Path({str(tmp_path)!r}), 2)\n"
+        "from pathlib import Path; from coderl.pipeline import Step, run_steps\n"
+        f"run_steps([Step('wait', 'waiting', {command!r})], Path({str(tmp_path)!r}), 2)\n"
     )
     process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 20

@@ -40,7 +40,7 @@ def test_programs_round_trip(tokenizer, text):
 
 
 def test_half_a_character_is_shown_with_its_end(tokenizer):
-    ids = [i for i in tokenizer.encode("☃x☃", add_special_tokens=False)][:-1]  # the last character is torn
+    ids = tokenizer.encode("☃x☃", add_special_tokens=False)[:-1]  # the last character is torn
     texts = token_texts(tokenizer, ids)
     assert len(texts) == len(ids) and "".join(texts) == decode(tokenizer, ids)
     assert texts[0] == "" and "☃" in texts

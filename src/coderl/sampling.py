@@ -7,6 +7,7 @@ program whatever the number of processes, the chunk or a resume (see engines/tor
 from __future__ import annotations
 
 import multiprocessing
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -69,6 +70,7 @@ _worker: tuple[Actor, Settings] | None = None  # one per worker process, set whe
 
 def _start_worker(directory: Path, settings: Settings) -> None:
     global _worker
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle: it ends the pool
     torch.set_num_threads(1)
     _worker = (load_actor(directory), settings)
 

@@ -112,6 +112,8 @@ def main(config: Config) -> None:
     limits = Limits(config.max_source_tokens, config.max_program_tokens)
     problems = {p.id: p for p in read_records(config.problems, Problem)}
     judged = join_verdicts(read_records(config.programs, Program), read_records(config.verdicts, Verdict))
+    if not judged:
+        raise DataError("holds no verdict that can be learnt from (all are harness errors); grade the programs again", config.verdicts)
     values = {(s.problem, s.index): s.values for s in iterate_records(config.scores, TokenScores)} if config.scores else None
     weighed = weigh(actor, problems, judged, read_records(config.baseline, Verdict), values, limits, config.negative_weight)
     if not weighed.examples:

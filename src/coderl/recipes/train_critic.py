@@ -80,7 +80,7 @@ def main(config: Config) -> None:
     problems = read_records(config.problems, Problem)
     judged = join_verdicts(read_records(config.programs, Program), read_records(config.verdicts, Verdict))
     if not judged:
-        raise DataError("holds no verdict that can be learnt from (all are harness errors)", config.verdicts)
+        raise DataError("holds no verdict that can be learnt from (all are harness errors); grade the programs again", config.verdicts)
     limits = Limits(config.max_source_tokens, config.max_program_tokens)
     examples = judged_examples(actor.tokenizer, {p.id: p for p in problems}, judged, limits).examples
     train, held_out = split(examples, config.held_out, config.seed)
