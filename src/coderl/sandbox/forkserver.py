@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -185,8 +186,11 @@ class ForkServer:
         self._process.kill()
 
     def close(self) -> None:
-        """End the process and everything in it, and wait for it."""
+        """End the process and everything in it, and wait for it. It ends by itself when nobody speaks to it any more, so that the
+        CPU time of all programs counts as that of children; what is still busy is killed."""
         self._socket.close()
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(timeout=0.5)
         try:
             os.killpg(self._process.pid, signal.SIGKILL)
         except (ProcessLookupError, PermissionError):
