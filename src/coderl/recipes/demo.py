@@ -1,22 +1,24 @@
 """Stage `demo`: the whole method from nothing on two CPU cores, and what each step of it was worth.
 
-    problems mini -> validate -> warm-start -> sample -> grade -> train-critic -> score -> finetune coderl -> evaluate -> report
+    problems mini -> warm-start -> sample -> grade -> train-critic -> score -> finetune coderl -> evaluate -> report
 
 Beside CodeRL two arms show where a gain comes from: the same fine-tuning without the critic (every token has the same weight), and
 the control: more cross-entropy on the references for as much CPU time as the whole of CodeRL took (sampling, judging, critic,
-scoring, fine-tuning). Every step is a `coderl` command, printed as it starts; a killed demo goes on where it was.
+scoring, fine-tuning). Every step is a `coderl` command (`steps.jsonl` lists them with their cost); a killed demo goes on where it was.
 
 How the numbers below were found, on the validation problems only: docs/lab-log.md.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from ..pipeline import Step, StepCost
 
 
@@ -69,12 +71,32 @@ class Scale(NamedTuple):
     evaluation_samples: int
 
 
-FULL = Scale(1200, 4000, 200, 400, 2048, 5000, 3e-3, 600, 8, 0.8, 400, 1e-3, 2.0, 5e-4, 1.0, 1e-3, 20)
-QUICK = Scale(600, 600, 60, 100, 2048, 900, 3e-3, 250, 8, 0.8, 80, 1e-3, 1.0, 5e-4, 1.0, 1e-3, 10)
+FULL = Scale(
+    train=1200,
+    tests_only=3600,
+    validation=200,
+    heldout=400,
+    warm_updates=5000,
+    evaluate_every=1000,
+    critic_updates=200,
+    evaluation_samples=20,
+    batch_tokens=2048,
+    warm_rate=3e-3,
+    samples=8,
+    temperature=0.9,
+    critic_rate=1e-3,
+    epochs=2.0,
+    rate=5e-4,
+    rl_weight=1.0,
+    control_rate=1e-3,
+)
+QUICK = FULL._replace(
+    train=1000, tests_only=500, validation=60, heldout=100, warm_updates=1500, evaluate_every=750, critic_updates=40, evaluation_samples=10
+)
 
 ARMS = {
     "warm-start": "warm start",
-    "control": "more cross-entropy, equal time (control)",
+    "control": "control: more cross-entropy",
     "no-critic": "CodeRL without critic",
     "coderl": "CodeRL",
 }
@@ -139,12 +161,10 @@ class Chain(NamedTuple):
         s, cores = self.scale, self.config.cores
         sizes = ("--train", s.train, "--tests-only", s.tests_only, "--validation", s.validation, "--heldout", s.heldout)
         more = ("--updates", s.warm_updates, "--learning-rate", s.warm_rate, "--threads", cores)
-        checked = ("--problems", self.paths.problems("train"), "--out", self.paths.folder / "validate" / "verdicts.jsonl", "--workers", cores)
         made = words("problems", "mini", "--out", self.paths.folder / "problems", *sizes, *self.seed)
         return [
             Step("problems", "making programming problems", made),
             Step("warm-start", "warm start: a T5 learns from reference solutions", self.supervised("warm-start", *more), ("problems",), cores),
-            Step("validate", "checking the reference solutions in the judge", words("validate", *checked, *self.unsafe), ("problems",), cores),
         ]
 
     def judging(self) -> list[Step]:
@@ -156,7 +176,7 @@ class Chain(NamedTuple):
         sample = words("sample", "--model", p.actor("warm-start"), "--problems", p.problems("train_tests_only"), *drawn, *self.seed)
         judged = self.grade("train_tests_only", p.samples("programs"), p.samples("verdicts"), cores)
         greedy = self.grade("train_tests_only", p.samples("greedy"), p.samples("greedy_verdicts"), cores)
-        size = ("--updates", s.critic_updates, "--learning-rate", s.critic_rate)
+        size = ("--updates", s.critic_updates, "--learning-rate", s.critic_rate, "--batch-tokens", 4096)
         critic = words("train-critic", "--model", p.actor("warm-start"), *self.of_samples(), "--out", p.folder / "critic", *size, *self.seed)
         score = words("score", "--critic", p.folder / "critic" / "critic", *self.of_samples(), "--out", p.samples("scores"))
         return [
@@ -168,17 +188,19 @@ class Chain(NamedTuple):
         ]
 
     def tuning(self) -> list[Step]:
-        """CodeRL, CodeRL without its critic, and more cross-entropy for the CPU time of all of CodeRL."""
+        """CodeRL, CodeRL without its critic, more cross-entropy for the CPU time of all of CodeRL; a look at the references."""
         from ..pipeline import Step
 
         more = ("--model", self.paths.actor("warm-start"), "--learning-rate", self.scale.control_rate)
         scored = self.finetune("coderl", "--scores", self.paths.samples("scores"))
         # with and without critic the fine-tuning takes the same steps on the same programs, so the cost of the one stands for the other
         budget = (*CODERL_STEPS, "no-critic")
+        checked = ("--problems", self.paths.problems("train"), "--out", self.paths.folder / "validate" / "verdicts.jsonl", "--workers", 1)
         return [
             Step("no-critic", "fine-tuning without critic", self.finetune("no-critic"), ("grade", "grade-greedy")),
             Step("control", "control: more cross-entropy for the CPU time of CodeRL", self.supervised("control", *more), ("warm-start",), 1, budget),
             Step("coderl", "CodeRL: fine-tuning with the critic's token values", scored, ("score", "grade-greedy")),
+            Step("validate", "checking the reference solutions in the judge", words("validate", *checked, *self.unsafe), ("grade",)),
         ]
 
     def supervised(self, arm: str, *more: object) -> tuple[str, ...]:
@@ -262,30 +284,40 @@ def arm_costs(costs: Mapping[str, StepCost]) -> dict[str, float]:
 def print_table(results: Mapping[str, Mapping[str, Any]], costs: Mapping[str, float], seed: int) -> None:
     """Held-out results of the arms, and each arm against the warm start, paired over problems."""
     from rich.console import Console
-    from rich.table import Table
 
     from ..evaluation import compare
+    from ..records import DIFFICULTIES
 
     console = Console()
-    table = Table(title="held-out problems, percent [95 % interval]")
-    for column in ("arm", "CPU s", "greedy", "pass@1", "pass@5", "introductory", "interview", "competition", "pass@1 against warm start"):
-        table.add_column(column, justify="left" if column == "arm" else "right")
+    console = Console(width=max(console.width, 112))
+    titles = ("arm", "CPU s", "greedy", "pass@1", "pass@5", "pass@1 against warm start")
+    rows = []
     for arm, title in ARMS.items():
-        result = results[arm]
-        whole = result["all"]
-        against = "" if arm == "warm-start" else difference(compare(result, results["warm-start"], 1, seed))
-        levels = [
-            interval(result["by_difficulty"].get(level, {}).get("pass@k", {}).get("1")) for level in ("introductory", "interview", "competition")
-        ]
+        whole = results[arm]["all"]
+        against = "" if arm == "warm-start" else difference(compare(results[arm], results["warm-start"], 1, seed))
         cost = f"{costs[arm]:.0f}" if arm == "warm-start" else f"+{costs[arm]:.0f}"
-        cells = (interval(whole["greedy"]), interval(whole["pass@k"]["1"]), interval(whole["pass@k"]["5"]))
-        table.add_row(title, cost, *cells, *levels, against)
-    console.print(table)
+        rows.append((title, cost, interval(whole["greedy"]), interval(whole["pass@k"]["1"]), interval(whole["pass@k"]["5"]), against))
+    console.print(table("held-out problems, percent [95 % interval]", titles, rows))
+    levels = [level for level in DIFFICULTIES if level in results["coderl"]["by_difficulty"]]
+    rows = [(title, *(interval(results[arm]["by_difficulty"][level]["pass@k"]["1"]) for level in levels)) for arm, title in ARMS.items()]
+    console.print(table("pass@1 by difficulty", ("arm", *levels), rows))
     control = compare(results["coderl"], results["control"], 1, seed)
     critic = compare(results["coderl"], results["no-critic"], 1, seed)
     print(f"CodeRL against the control: {difference(control)}; against CodeRL without critic: {difference(critic)} (pass@1, paired over problems)")
     errors = sum(r["harness_errors"] for r in results.values())
     print(f"{results['coderl']['problems']} problems, {results['coderl']['samples']} samples an arm, {errors} without a verdict (harness errors)")
+
+
+def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    """A table for the terminal; numbers to the right."""
+    from rich.table import Table
+
+    result = Table(title=title)
+    for column in columns:
+        result.add_column(column, justify="left" if column == "arm" else "right", no_wrap=True)
+    for row in rows:
+        result.add_row(*row)
+    return result
 
 
 def interval(estimate: Mapping[str, float] | None) -> str:

@@ -49,12 +49,15 @@ class Config:
 
 
 def main(config: Config) -> None:
+    import torch
+
     from ..engines.torch_engine import Decoding
     from ..errors import UsageError
     from ..records import Problem
     from ..sampling import Settings
     from ..store import read_records
 
+    torch.set_num_threads(1)  # more cores: more workers
     decoding = Decoding(config.temperature, config.top_p, config.max_program_tokens, config.rows)
     decoding.check()
     if config.samples < 1:
