@@ -291,7 +291,7 @@ def print_table(results: Mapping[str, Mapping[str, Any]], costs: Mapping[str, fl
     console = Console()
     console = Console(width=max(console.width, 112))
     titles = ("arm", "CPU s", "greedy", "pass@1", "pass@5", "pass@1 against warm start")
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for arm, title in ARMS.items():
         whole = results[arm]["all"]
         against = "" if arm == "warm-start" else difference(compare(results[arm], results["warm-start"], 1, seed))
