@@ -28,7 +28,10 @@ def commands(page: Path) -> Iterator[list[str]]:
     """The words of every `coderl ...` line in the page's code blocks, continued lines joined, comments and [ ] taken away."""
     for block in re.findall(r"```[a-z]*\n(.*?)```", page.read_text(encoding="utf-8"), flags=re.DOTALL):
         for line in block.replace("\\\n", " ").splitlines():
-            words = shlex.split(re.sub(r"[\[\]]", " ", line.strip().removeprefix("$ ")), comments=True)
+            line = line.strip().removeprefix("$ ")
+            if not line.startswith("coderl "):
+                continue
+            words = shlex.split(re.sub(r"[\[\]]", " ", line), comments=True)
             if words[:1] == ["coderl"] and "STAGE" not in words:
                 yield words[1:]
 
