@@ -43,7 +43,7 @@ def tasks_for(problems: Sequence[Problem], samples: int, done: Callable[[str, in
     return [task for task in tasks if task.indices]
 
 
-def _program(actor: Actor, generated: Generated, settings: Settings) -> Program:
+def _program(actor: Actor, generated: Generated, settings: Settings, prompt_cut: bool) -> Program:
     greedy = settings.decoding.temperature == 0
     return Program(
         problem=generated.key,
@@ -54,15 +54,16 @@ def _program(actor: Actor, generated: Generated, settings: Settings) -> Program:
         model=settings.name,
         logprob=round(sum(generated.logprobs), 4),
         tokens=len(generated.ids),
-        extra={"token_ids": list(generated.ids), **({"cut": True} if generated.cut else {})},
+        extra={"token_ids": list(generated.ids), **({"cut": True} if generated.cut else {}), **({"prompt_cut": True} if prompt_cut else {})},
     )
 
 
 def sample(actor: Actor, tasks: Sequence[Task], settings: Settings) -> Iterator[Program]:
     """Programs for the tasks, as they finish."""
-    requests = [Request(t.problem.id, encode_prompt(actor.tokenizer, prompt(t.problem), settings.max_source_tokens)[0], t.indices) for t in tasks]
+    encoded = {t.problem.id: encode_prompt(actor.tokenizer, prompt(t.problem), settings.max_source_tokens) for t in tasks}
+    requests = [Request(t.problem.id, encoded[t.problem.id][0], t.indices) for t in tasks]
     for generated in generate(actor.model, requests, settings.decoding, settings.seed):
-        yield _program(actor, generated, settings)
+        yield _program(actor, generated, settings, prompt_cut=encoded[generated.key][1])
 
 
 _worker: tuple[Actor, Settings] | None = None  # one per worker process, set when it starts

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import NamedTuple
 
 from .grading import grade_programs
@@ -37,3 +38,24 @@ def outcome_shares(verdicts: Sequence[Verdict]) -> dict[str, float]:
     """`outcome/<name>` -> share of the programs that have a verdict."""
     judged = [v for v in verdicts if v.harness_error is None]
     return {f"outcome/{name}": sum(v.outcome is name for v in judged) / max(1, len(judged)) for name in OUTCOMES}
+
+
+Look = Callable[[int], Mapping[str, float]]
+
+
+@contextmanager
+def looking(actor: Actor, problems: Sequence[Problem], settings: Settings, allow_unsandboxed: bool) -> Iterator[Look | None]:
+    """A judge and a function from the training step to numbers of the actor's greedy programs on `problems`; None without problems.
+
+    The numbers: `validation/greedy`, the share that passes, and the shares of the four outcomes.
+    """
+    if not problems:
+        yield None
+        return
+    with Judge(workers=1, allow_unsandboxed=allow_unsandboxed) as judge:
+
+        def look(step: int) -> Mapping[str, float]:
+            verdicts = try_out(actor, problems, 1, settings, judge).verdicts
+            return {"validation/greedy": pass_share(verdicts), **outcome_shares(verdicts)}
+
+        yield look

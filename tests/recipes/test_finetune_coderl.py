@@ -100,7 +100,7 @@ def config(folder):
 def test_both_losses_are_in_every_step(tmp_path):
     sampled = [Example(str(i), (5, 6), (10, 11, 2), (1.0,) * 3, supervised=False) for i in range(40)]
     references = [Example(f"r{i}", (7, 8), (12, 2)) for i in range(5)]
-    batches = list(mixed_epochs(replace(config(tmp_path), batch_tokens=60, ce_tokens=20), sampled, references, 0))
+    batches = list(mixed_epochs(replace(config(tmp_path), batch_tokens=60), sampled, references, 0))
     assert sum(e.key in {s.key for s in sampled} for b in batches for e in b) == 40
     assert all({e.supervised for e in b} == {True, False} for b in batches)
 
@@ -110,6 +110,6 @@ def test_training_raises_what_passes_and_lowers_what_fails(tmp_path):
     good = Example("a", (5, 6), (10, 11, 2), (1.0,) * 3, label=3, supervised=False)
     bad = Example("a", (5, 6), (12, 13, 2), (-1.0,) * 3, label=2, supervised=False)
     before = program_log_probs(one.model, collate([good, bad], 0)).sum(1).tolist()
-    finetune(replace(config(tmp_path), learning_rate=1e-3, epochs=20), one, [good, bad], [], RunDirectory(tmp_path))
+    finetune(replace(config(tmp_path), learning_rate=1e-3, epochs=20), one, [good, bad], [], [], RunDirectory(tmp_path))
     after = program_log_probs(one.model, collate([good, bad], 0)).sum(1).tolist()
     assert after[0] > before[0] and after[1] < before[1]

@@ -98,11 +98,21 @@ def test_fine_tuning_runs_on_the_files(files):
     baseline.write_text("".join(json.dumps(line) + "\n" for line in lines))
     command = ("finetune", "coderl", "--model", files.warm / "actor", "--problems", files.tests_only, "--programs", files.programs)
     command += ("--verdicts", files.verdicts, "--baseline", baseline, "--references", files.train, "--out", files.tuned)
-    run(*command, "--scores", files.scores)
+    run(*command, "--scores", files.scores, "--validation", files.problems / "validation.jsonl")
     before, after = load_actor(files.warm / "actor").model, load_actor(files.tuned / "actor").model
     assert any(not bool((a == b).all()) for a, b in zip(before.parameters(), after.parameters()))
-    stages = {line["stage"] for line in RunDirectory(files.tuned).metrics()}
-    assert "signal" in stages
+    lines = RunDirectory(files.tuned).metrics()
+    assert "signal" in {line["stage"] for line in lines}
+    looks = [line for line in lines if "validation/greedy" in line]
+    assert looks[0]["step"] == 0 and len(looks) > 1
+    assert all(sum(v for k, v in line.items() if k.startswith("outcome/")) == pytest.approx(1, abs=1e-5) for line in looks)
+
+
+def test_prompts_that_are_too_long_are_counted(files, capsys):
+    out = files.root / "short.jsonl"
+    run("sample", "--model", files.warm / "actor", "--problems", files.tests_only, "--out", out, "-n", 1, "--max-source-tokens", 40, "--workers", 1)
+    assert "12 prompts were longer than 40 tokens" in capsys.readouterr().out
+    assert all(p.extra["prompt_cut"] for p in read_records(out, Program))
 
 
 def test_a_complete_run_is_left_alone(files, capsys):

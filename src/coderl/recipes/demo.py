@@ -218,8 +218,9 @@ class Chain(NamedTuple):
     def finetune(self, arm: str, *more: object) -> tuple[str, ...]:
         s, p = self.scale, self.paths
         inputs = (*self.of_samples(), "--baseline", p.samples("greedy_verdicts"), "--references", p.problems("train"))
+        looks = ("--validation", p.problems("validation"), *self.unsafe)
         size = ("--epochs", s.epochs, "--learning-rate", s.rate, "--rl-weight", s.rl_weight)
-        return words("finetune", "coderl", "--model", p.actor("warm-start"), *inputs, *size, *more, "--out", p.folder / arm, *self.seed)
+        return words("finetune", "coderl", "--model", p.actor("warm-start"), *inputs, *size, *more, *looks, "--out", p.folder / arm, *self.seed)
 
     def grade(self, split: str, programs: Path, verdicts: Path, workers: int, *more: object) -> tuple[str, ...]:
         files = ("--problems", self.paths.problems(split), "--programs", programs, "--out", verdicts)

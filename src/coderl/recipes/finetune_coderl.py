@@ -24,9 +24,13 @@ if TYPE_CHECKING:
 
     from ..examples import Judged
     from ..models.actor import Actor
-    from ..records import Verdict
+    from ..records import Problem, Verdict
     from ..store import RunDirectory
     from ..tokens import Batch, Example
+
+
+SHARED = 8  # programs of one problem side by side in a step; they share one encoder pass
+LOOKS = 4  # looks at the validation problems on the way, beside the one before
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,8 @@ class Config:
     """run directory to write; the model goes to OUT/actor"""
     scores: Path | None = None
     """token scores of a critic (.jsonl); without them every token of a program has the same weight"""
+    validation: Path | None = None
+    """problems to judge greedy programs on five times on the way (.jsonl); only looked at, never trained on"""
     references: Path | None = None
     """problems with reference solutions for the cross-entropy term (.jsonl); without them the term is left out"""
     epochs: float = 1.0
@@ -58,11 +64,7 @@ class Config:
     negative_weight: float = 0.1
     """weight of negative relative returns; 1 = as in the paper, which on frozen samples can make the actor worse"""
     batch_tokens: int = 4096
-    """tokens of sampled programs and their prompts in a step, padding included"""
-    ce_tokens: int = 1024
-    """tokens of reference solutions and their prompts in a step, padding included"""
-    shared: int = 8
-    """programs of one problem side by side in a step; they share one encoder pass"""
+    """tokens of sampled programs and their prompts in a step, padding included; a quarter as many of references come on top"""
     max_source_tokens: int = 192
     """longest prompt in tokens"""
     max_program_tokens: int = 128
@@ -71,6 +73,8 @@ class Config:
     """optimiser steps between checkpoints"""
     threads: int = 1
     """CPU threads of torch"""
+    allow_unsandboxed: bool = False
+    """judge validation programs even where this machine offers no isolation"""
     seed: int = 0
     """seed of the batch order"""
 
@@ -122,7 +126,14 @@ def main(config: Config) -> None:
         )
     references = reference_examples(actor.tokenizer, read_records(config.references, Problem), limits).examples if config.references else []
     run.start(
-        manifest(config, [p for p in (config.problems, config.programs, config.verdicts, config.baseline, config.scores, config.references) if p])
+        manifest(
+            config,
+            [
+                p
+                for p in (config.problems, config.programs, config.verdicts, config.baseline, config.scores, config.references, config.validation)
+                if p
+            ],
+        )
     )
     signal = weighed._asdict() | {"examples": len(weighed.examples)}
     run.log(stage="signal", **signal)
@@ -130,7 +141,8 @@ def main(config: Config) -> None:
         f"{weighed.programs} programs: {weighed.zero:.0%} like the greedy one (no gradient), {weighed.positive:.0%} better; "
         f"{weighed.merged} distinct ones to train on; mean token value {weighed.value:.2f}; {len(references)} references"
     )
-    at = finetune(config, actor, weighed.examples, references, run)
+    validation = read_records(config.validation, Problem) if config.validation else []
+    at = finetune(config, actor, weighed.examples, references, validation, run)
     save_actor(actor, run / "actor")
     run.finish()
     (run / "checkpoint.pt").unlink(missing_ok=True)
@@ -220,19 +232,29 @@ def mixed_epochs(config: Config, sampled: Sequence[Example], references: Sequenc
     def endless() -> Iterator[list[Example]]:
         turn = 0
         while True:
-            yield from epoch_batches(references, config.ce_tokens, config.seed * 1_000_003 + epoch * 1_009 + turn, 2)
+            yield from epoch_batches(references, config.batch_tokens // 4, config.seed * 1_000_003 + epoch * 1_009 + turn, 2)
             turn += 1
 
     supervised = endless() if references else None
-    for batch in epoch_batches(sampled, config.batch_tokens, config.seed * 1_000_003 + epoch, config.shared):
+    for batch in epoch_batches(sampled, config.batch_tokens, config.seed * 1_000_003 + epoch, SHARED):
         yield batch + (next(supervised) if supervised else [])
 
 
-def finetune(config: Config, actor: Actor, sampled: Sequence[Example], references: Sequence[Example], run: RunDirectory) -> Mapping[str, float]:
-    """Train the actor in place; returns updates and CPU seconds."""
+def finetune(
+    config: Config,
+    actor: Actor,
+    sampled: Sequence[Example],
+    references: Sequence[Example],
+    validation: Sequence[Problem],
+    run: RunDirectory,
+) -> Mapping[str, float]:
+    """Train the actor in place; returns updates and CPU seconds, those of looking at the validation problems not counted."""
+    from ..engines.torch_engine import Decoding
     from ..fitting import Plan, Watch, fit
     from ..formulas.policy_gradient import cross_entropy, policy_gradient_loss_token_mean
     from ..models.actor import program_log_probs
+    from ..sampling import Settings
+    from ..trials import looking
 
     def loss(batch: Batch) -> Mapping[str, Tensor]:
         log_probs = program_log_probs(actor.model, batch)
@@ -241,14 +263,18 @@ def finetune(config: Config, actor: Actor, sampled: Sequence[Example], reference
         ce = cross_entropy(log_probs, supervised)
         return {"loss": config.rl_weight * rl + ce, "loss_rl": rl, "loss_ce": ce}
 
-    steps = sum(1 for _ in mixed_epochs(config, sampled, references, 0))
-    at = fit(
-        actor.model,
-        lambda epoch: mixed_epochs(config, sampled, references, epoch),
-        loss,
-        Plan(max(1, round(config.epochs * steps)), config.learning_rate),
-        run,
-        Watch("finetune-coderl", 10, 0, config.checkpoint_every),
-        actor.tokenizer.pad_token_id,
-    )
+    updates = max(1, round(config.epochs * sum(1 for _ in mixed_epochs(config, sampled, references, 0))))
+    settings = Settings(Decoding(temperature=0, max_tokens=config.max_program_tokens), config.seed, config.max_source_tokens)
+    with looking(actor, validation, settings, config.allow_unsandboxed) as look:
+        if look and not (run / "checkpoint.pt").exists():
+            run.log(stage="finetune-coderl", step=0, cpu_seconds=0.0, **look(0))
+        at = fit(
+            actor.model,
+            lambda epoch: mixed_epochs(config, sampled, references, epoch),
+            loss,
+            Plan(updates, config.learning_rate),
+            run,
+            Watch("finetune-coderl", 10, max(1, updates // LOOKS), config.checkpoint_every, look),
+            actor.tokenizer.pad_token_id,
+        )
     return {"updates": at.updates, "cpu_seconds": at.cpu_seconds}

@@ -84,10 +84,15 @@ def write_programs(config: Config, problems: Sequence[Problem], samples: int, se
         if not tasks:
             return
         tokens = cut = 0
+        long: set[str] = set()
         with progress("sampling", total=left, unit="programs") as advance:
             for program in sample_directory(config.model, tasks, settings, config.workers):
                 store.append(program)
                 tokens += program.tokens or 0
                 cut += bool(program.extra.get("cut"))
+                if program.extra.get("prompt_cut"):
+                    long.add(program.problem)
                 advance(1, note=f"{tokens} tokens")
     print(f"{left} programs, {tokens} tokens, {cut} cut at {config.max_program_tokens} tokens, seed {config.seed} -> {out}")
+    if long:
+        print(f"{len(long)} prompts were longer than {config.max_source_tokens} tokens and lost their middle (--max-source-tokens)")

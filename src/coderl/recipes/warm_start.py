@@ -7,7 +7,6 @@ a plateau can be seen; the stage does not choose by it.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -106,9 +105,7 @@ def fresh_actor(config: Config, problems: Sequence[Problem]) -> Actor:
 
 
 def warm_start(config: Config, actor: Actor, problems: Sequence[Problem], validation: Sequence[Problem], run: RunDirectory) -> Mapping[str, float]:
-    """Train the actor in place on the references of `problems`; returns updates, CPU seconds of training and of the whole stage."""
-    from contextlib import ExitStack
-
+    """Train the actor in place on the references of `problems`; returns updates and CPU seconds of training."""
     from ..engines.torch_engine import Decoding
     from ..errors import DataError
     from ..examples import Limits, reference_examples
@@ -116,9 +113,8 @@ def warm_start(config: Config, actor: Actor, problems: Sequence[Problem], valida
     from ..formulas.policy_gradient import cross_entropy
     from ..models.actor import program_log_probs
     from ..sampling import Settings
-    from ..sandbox import Judge
     from ..tokens import epoch_batches
-    from ..trials import pass_share, try_out
+    from ..trials import looking
 
     limits = Limits(config.max_source_tokens, config.max_program_tokens)
     examples, truncation = reference_examples(actor.tokenizer, problems, limits)
@@ -127,20 +123,14 @@ def warm_start(config: Config, actor: Actor, problems: Sequence[Problem], valida
     print(f"{len(examples)} references; {truncation.prompts} prompts cut, {truncation.programs} references left out as too long")
     plan = Plan(config.updates, config.learning_rate, config.cpu_seconds)
     settings = Settings(Decoding(temperature=0, max_tokens=config.max_program_tokens), config.seed, config.max_source_tokens)
-    began = time.process_time()
-    with ExitStack() as stack:
-        judge = stack.enter_context(Judge(workers=1, allow_unsandboxed=config.allow_unsandboxed)) if validation else None
-
-        def evaluate(step: int) -> Mapping[str, float]:
-            return {"validation/greedy": pass_share(try_out(actor, validation, 1, settings, judge).verdicts)} if judge else {}
-
+    with looking(actor, validation, settings, config.allow_unsandboxed) as look:
         at = fit(
             actor.model,
             lambda epoch: epoch_batches(examples, config.batch_tokens, config.seed * 1_000_003 + epoch, config.shared),
             lambda batch: {"loss": cross_entropy(program_log_probs(actor.model, batch), batch.mask)},
             plan,
             run,
-            Watch("warm-start", 50, config.evaluate_every, config.checkpoint_every, evaluate if validation else None),
+            Watch("warm-start", 50, config.evaluate_every, config.checkpoint_every, look),
             actor.tokenizer.pad_token_id,
         )
-    return {"updates": at.updates, "cpu_seconds": at.cpu_seconds, "stage_cpu_seconds": time.process_time() - began}
+    return {"updates": at.updates, "cpu_seconds": at.cpu_seconds}

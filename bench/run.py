@@ -1,0 +1,154 @@
+"""Speed, side by side with a peer in one run: `make bench`. CPU time per unit and ratios; writes bench/RESULTS.md.
+
+    generation   this engine against Hugging Face `generate`, the demo's model (random weights), nucleus sampling, 20 samples a prompt
+    training     batches by length with shared prompts against padding to 600/512 as the released CodeRL pads, real tokens a CPU second
+    judging      the judge, one worker, all isolation on, against a fresh `python -I -S` for each program without any isolation
+
+Machines differ and are shared: compare the two sides of a row, not rows of two files. One thread everywhere.
+"""
+
+import os
+import platform
+import random
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+from coderl.engines.torch_engine import Decoding, Request, generate
+from coderl.examples import Limits, reference_examples
+from coderl.formulas.policy_gradient import cross_entropy
+from coderl.models.actor import Actor, program_log_probs, small_t5
+from coderl.problems import mini
+from coderl.prompts import prompt
+from coderl.records import Problem, Program
+from coderl.sandbox import Judge
+from coderl.store import atomic_write, git_commit
+from coderl.tokens import collate, epoch_batches, train_tokenizer
+
+HERE = Path(__file__).resolve().parent
+PROGRAM_TOKENS = 33  # mean length of a Mini program; random weights do not end by themselves
+
+
+class Row(NamedTuple):
+    """Units done in a CPU second by us and by the peer."""
+
+    what: str
+    unit: str
+    ours: float
+    peer: float
+    peer_name: str
+
+
+def cpu() -> float:
+    """CPU seconds of this process and of all children that it has waited for."""
+    return sum(u.ru_utime + u.ru_stime for u in map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)))
+
+
+def rate(work: Callable[[], float], rounds: int = 3) -> float:
+    """Units in a CPU second: the median of `rounds`."""
+    rates = []
+    for _ in range(rounds):
+        began = cpu()
+        units = work()
+        rates.append(units / (cpu() - began))
+    return sorted(rates)[rounds // 2]
+
+
+def generation(samples: int, prompts: int) -> Row:
+    model = small_t5(1024, 0).eval()
+    with torch.no_grad():
+        model.decoder.final_layer_norm.weight.mul_(20)  # as sharp as a trained one
+    draw = random.Random(0)
+    ids = [tuple(draw.randrange(5, 1024) for _ in range(draw.randrange(60, 110))) for _ in range(prompts)]
+
+    def ours() -> float:
+        decoding = Decoding(temperature=0.6, top_p=0.95, max_tokens=PROGRAM_TOKENS)
+        requests = [Request(str(i), p, tuple(range(samples))) for i, p in enumerate(ids)]
+        return sum(1 for _ in generate(model, requests, decoding, seed=0))
+
+    @torch.inference_mode()
+    def theirs() -> float:
+        for p in ids:
+            model.generate(
+                input_ids=torch.tensor([p]), do_sample=True, temperature=0.6, top_p=0.95, num_return_sequences=samples, max_new_tokens=PROGRAM_TOKENS
+            )
+        return samples * len(ids)
+
+    return Row(f"generation, {samples} samples a prompt", "samples", rate(ours), rate(theirs), "Hugging Face generate")
+
+
+def training(problems: list[Problem]) -> Row:
+    tokenizer = train_tokenizer(text for p in problems for text in (prompt(p), *p.solutions))
+    actor = Actor(small_t5(len(tokenizer), 0), tokenizer)
+    examples = reference_examples(tokenizer, problems, Limits(600, 512)).examples
+    batches = list(epoch_batches(examples, 2048, 0, 2))
+
+    def steps(groups: list, padded: bool) -> float:
+        tokens = 0
+        for group in groups:
+            batch = collate(group, 0)
+            tokens += sum(len(e.prompt) + len(e.program) for e in group)
+            if padded:  # every row its own prompt, padded to 600 and 512, the padding in every product
+                rows = batch.prompts[batch.row_prompt]
+                prompts = torch.nn.functional.pad(rows, (0, 600 - rows.shape[1]))
+                labels = torch.nn.functional.pad(batch.labels, (0, 512 - batch.labels.shape[1]), value=-100)
+                loss = actor.model(input_ids=prompts, labels=labels).loss
+            else:
+                loss = cross_entropy(program_log_probs(actor.model, batch), batch.mask)
+            loss.backward()
+            actor.model.zero_grad()
+        return tokens
+
+    ours = rate(lambda: steps(batches[:20], padded=False))
+    theirs = rate(lambda: steps([examples[i : i + 8] for i in range(0, 24, 8)], padded=True))
+    return Row("training, forward and backward", "real tokens", ours, theirs, "padding to 600/512")
+
+
+def judging(problems: list[Problem]) -> Row:
+    stdin = [p for p in problems if p.kind == "stdin"][:120]
+    one = [Problem(p.id, p.statement, p.kind, tests=p.tests[:1]) for p in stdin]
+    programs = [Program(p.id, p.solutions[0], 0) for p in stdin]
+
+    def ours() -> float:
+        with Judge(workers=1) as judge:
+            return sum(v.is_pass for v in judge.grade_many(zip(one, programs, strict=True)))
+
+    def theirs() -> float:
+        passed = 0
+        for problem, program in zip(one, programs, strict=True):
+            done = subprocess.run([sys.executable, "-I", "-S", "-c", program.code], input=problem.tests[0].input, capture_output=True, text=True)
+            passed += done.stdout.split() == problem.tests[0].output.split()
+        return passed
+
+    return Row("judging, one test a program, start of the judge included", "programs", rate(ours), rate(theirs), "python -I -S, not isolated")
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    problems = mini.generate(0, train=150, tests_only=0, validation=0, heldout=0).train
+    began = time.monotonic()
+    rows = [generation(20, 12), generation(200, 2), training(problems), judging(problems)]
+    lines = [
+        "# Speed",
+        "",
+        f"Command: `make bench` (`python bench/run.py`), commit {git_commit()}, {platform.platform()}, {os.cpu_count()} cores, "
+        f"torch {torch.__version__}, Python {platform.python_version()}.",
+        "Units in a CPU second (all processes), one thread, median of 3 rounds; the machine is shared, so only the ratio within a row means something.",
+        "",
+        "| what | unit | ours | peer | ratio | peer is |",
+        "|---|---|---|---|---|---|",
+        *(f"| {r.what} | {r.unit} | {r.ours:,.0f} | {r.peer:,.0f} | {r.ours / r.peer:.1f} | {r.peer_name} |" for r in rows),
+        "",
+    ]
+    atomic_write(HERE / "RESULTS.md", "\n".join(lines))
+    print("\n".join(lines), f"\n{time.monotonic() - began:.0f} s")
+
+
+if __name__ == "__main__":
+    main()
