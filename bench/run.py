@@ -139,7 +139,7 @@ def main() -> None:
         "",
         f"Command: `make bench` (`python bench/run.py`), commit {git_commit()}, {platform.platform()}, {os.cpu_count()} cores, "
         f"torch {torch.__version__}, Python {platform.python_version()}.",
-        "Units in a CPU second (all processes), one thread, median of 3 rounds; the machine is shared, so only the ratio within a row means something.",
+        "Units in a CPU second (all processes), one thread, median of 3 rounds; the machine is shared: only the ratio within a row means something.",
         "",
         "| what | unit | ours | peer | ratio | peer is |",
         "|---|---|---|---|---|---|",
