@@ -24,8 +24,8 @@ test: $(READY)  ## run the tests
 	$(BIN)/python -m pytest -n 2 $(ARGS)
 
 check: $(READY)  ## ruff and mypy
-	$(BIN)/ruff check src tests bench
-	$(BIN)/ruff format --check src tests bench
+	$(BIN)/ruff check src tests bench runs
+	$(BIN)/ruff format --check src tests bench runs
 	$(BIN)/mypy
 
 bench: $(READY)  ## measure speed; writes bench/RESULTS.md
