@@ -73,10 +73,10 @@ class Scale(NamedTuple):
 
 FULL = Scale(
     train=1200,
-    tests_only=3600,
+    tests_only=2800,
     validation=200,
     heldout=400,
-    warm_updates=5000,
+    warm_updates=4000,
     evaluate_every=1000,
     critic_updates=200,
     evaluation_samples=20,
