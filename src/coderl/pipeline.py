@@ -180,9 +180,9 @@ def _wait_for_one(running: Sequence[_Running], until: float) -> tuple[_Running, 
 
 
 def _end(running: Sequence[_Running]) -> None:
-    """Interrupt the steps that still run, as Ctrl-C would, and wait until they are gone."""
+    """End the steps that still run and wait until they are gone. SIGTERM, which a stage takes like Ctrl-C: SIGINT is ignored under nohup."""
     alive = [one for one in running if one.process.returncode is None]
-    for kind, patience in ((signal.SIGINT, 20.0), (signal.SIGKILL, 5.0)):
+    for kind, patience in ((signal.SIGTERM, 20.0), (signal.SIGKILL, 5.0)):
         for one in alive:
             if one.process.poll() is None:
                 os.killpg(one.process.pid, kind)
