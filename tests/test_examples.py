@@ -6,7 +6,7 @@ from coderl.errors import DataError
 from coderl.examples import Limits, join_verdicts, judged_examples, program_ids, reference_examples
 from coderl.prompts import prompt
 from coderl.records import Outcome, Problem, Program, Verdict
-from coderl.tokens import encode_prompt, train_tokenizer
+from coderl.tokens import decode, encode_prompt, train_tokenizer
 
 PROBLEM = Problem("p", "Print the sum of the numbers.", "stdin", solutions=("print(sum(map(int, input().split())))", "x = 1\n" * 40))
 TOKENIZER = train_tokenizer([prompt(PROBLEM), *PROBLEM.solutions] * 4, 300)
@@ -20,8 +20,10 @@ def test_references_pass_and_long_ones_are_left_out():
 
 
 def test_drawn_ids_are_kept_and_foreign_ones_are_not():
-    drawn = Program("p", "ab", 0, extra={"token_ids": [70, 71, 2]})
+    drawn = Program("p", decode(TOKENIZER, [70, 71, 2]), 0, extra={"token_ids": [70, 71, 2]})
     assert program_ids(TOKENIZER, drawn, 50) == ((70, 71, 2), False)
+    of_another_tokenizer = Program("p", "x = 1", 0, extra={"token_ids": [70, 71, 2]})
+    assert program_ids(TOKENIZER, of_another_tokenizer, 50)[0] == (*TOKENIZER.encode("x = 1"), 2)
     foreign = Program("p", "x = 1", 0, extra={"token_ids": [70, 99999]})
     assert program_ids(TOKENIZER, foreign, 50)[0] == (*TOKENIZER.encode("x = 1"), 2)
 

@@ -10,7 +10,7 @@ from transformers import PreTrainedTokenizerBase
 from .errors import DataError
 from .prompts import prompt
 from .records import Problem, Program, Verdict
-from .tokens import Example, Truncation, encode_program, encode_prompt
+from .tokens import Example, Truncation, decode, encode_program, encode_prompt
 
 
 class Limits(NamedTuple):
@@ -21,7 +21,7 @@ class Limits(NamedTuple):
 
 
 class Examples(NamedTuple):
-    """Examples, how many were cut, and the problem of each example's key."""
+    """Examples, and how many were cut."""
 
     examples: list[Example]
     truncation: Truncation
@@ -42,9 +42,11 @@ class _Prompts:
 
 
 def program_ids(tokenizer: PreTrainedTokenizerBase, program: Program, limit: int) -> tuple[tuple[int, ...], bool]:
-    """The ids that the actor drew where they are known (`token_ids`), else those of the program's text; and whether they were cut."""
+    """The ids that the actor drew where they are known (`token_ids`) and say this text in this tokenizer, else those of the text; and whether
+    they were cut."""
     drawn = program.extra.get("token_ids")
-    if isinstance(drawn, list) and drawn and all(isinstance(i, int) and 0 <= i < len(tokenizer) for i in drawn):
+    fits = isinstance(drawn, list) and all(isinstance(i, int) and 0 <= i < len(tokenizer) for i in drawn)
+    if drawn and fits and decode(tokenizer, drawn) == program.code:
         return tuple(drawn[:limit]), len(drawn) > limit
     return encode_program(tokenizer, program.code, limit)
 

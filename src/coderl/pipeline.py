@@ -79,7 +79,7 @@ def run_steps(steps: Sequence[Step], folder: Path, cores: int, say: Callable[[st
     """
     (folder / "logs").mkdir(parents=True, exist_ok=True)
     path = folder / "steps.jsonl"
-    costs = _finished(steps, path)
+    costs = finished_steps(steps, folder)
     if costs:
         say(f"{len(costs)} of {len(steps)} steps are there already: {', '.join(costs)}")
     began, running = time.monotonic(), list[_Running]()
@@ -102,12 +102,13 @@ def run_steps(steps: Sequence[Step], folder: Path, cores: int, say: Callable[[st
     return costs
 
 
-def _finished(steps: Sequence[Step], path: Path) -> dict[str, StepCost]:
-    """Steps that an earlier call finished.
+def finished_steps(steps: Sequence[Step], folder: Path) -> dict[str, StepCost]:
+    """Steps that an earlier call finished in this folder.
 
     Raises:
         CoderlError: one of them was run with another command than it would have now.
     """
+    path = folder / "steps.jsonl"
     known = {cost.step: cost for cost in iterate_records(path, StepCost)} if path.exists() else {}
     costs = {step.name: known[step.name] for step in steps if step.name in known}
     for step in steps:

@@ -9,12 +9,15 @@ from __future__ import annotations
 import multiprocessing
 import signal
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
 
 from .engines.torch_engine import Decoding, Generated, Request, generate
+from .errors import CoderlError
 from .models.actor import Actor, load_actor
 from .prompts import prompt
 from .records import Problem, Program
@@ -104,7 +107,13 @@ def sample_directory(directory: Path, tasks: Sequence[Task], settings: Settings,
         for part in parts:
             yield from sample(actor, part, settings)
         return
+    load_actor(directory)  # a folder that is no model is told here, in one sentence
     context = multiprocessing.get_context("spawn")  # a forked child would inherit torch's threads
-    with context.Pool(min(workers, len(parts)), _start_worker, (directory, settings)) as pool:
-        for programs in pool.imap(_run_chunk, parts):
-            yield from programs
+    with ProcessPoolExecutor(min(workers, len(parts)), context, _start_worker, (directory, settings)) as pool:
+        try:
+            for programs in pool.map(_run_chunk, parts):
+                yield from programs
+        except BrokenProcessPool:
+            raise CoderlError("a sampling process died (out of memory?); run the same command again, with fewer --workers or --rows") from None
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)

@@ -66,6 +66,11 @@ def test_no_two_splits_share_a_skeleton(splits: MiniSplits) -> None:
         seen |= names(problems)
 
 
+def test_no_two_splits_share_a_composition_in_whatever_form(splits: MiniSplits) -> None:
+    found = [{p.extra["skeleton"].rsplit("|", 1)[0] for p in split} for split in splits]
+    assert all(found) and not any(found[i] & found[j] for i in range(4) for j in range(i))
+
+
 def test_every_split_has_introductory_skeletons_of_its_own(splits: MiniSplits) -> None:
     for problems in splits:
         assert len(names([problem for problem in problems if problem.difficulty == "introductory"])) >= 15

@@ -13,7 +13,7 @@ from coderl.models.actor import Actor, program_log_probs, small_t5
 from coderl.recipes.finetune_coderl import Config, finetune, mixed_epochs, weigh
 from coderl.records import Outcome, Problem, Program, Verdict
 from coderl.store import RunDirectory
-from coderl.tokens import Example, collate, train_tokenizer
+from coderl.tokens import Example, collate, decode, train_tokenizer
 
 PROBLEM = Problem("p", "Print the sum.", "stdin")
 OTHER = Problem("q", "Print the product.", "stdin")
@@ -26,7 +26,7 @@ def actor(seed=0):
 
 
 def judged(problem, index, ids, outcome):
-    return Judged(Program(problem, "", index, extra={"token_ids": ids}), Verdict(problem, index, outcome))
+    return Judged(Program(problem, decode(TOKENIZER, ids), index, extra={"token_ids": ids}), Verdict(problem, index, outcome))
 
 
 def greedy(problem, outcome):
@@ -90,6 +90,11 @@ def test_missing_baseline_and_scores_are_named():
         weigh(actor(), PROBLEMS, SAMPLES, BASELINE[:1], None, LIMITS, 1.0)
     with pytest.raises(DataError, match=r"program 0 of problem 'p' has 3 tokens but 1 scored"):
         weigh(actor(), PROBLEMS, SAMPLES, BASELINE, {("p", 0): (0.5,)}, LIMITS, 1.0)
+
+
+def test_a_baseline_with_several_programs_of_a_problem_is_refused():
+    with pytest.raises(DataError, match="several verdicts of problem 'p'"):
+        weigh(actor(), PROBLEMS, SAMPLES, [*BASELINE, BASELINE[0]], None, LIMITS, 1.0)
 
 
 def config(folder):

@@ -45,7 +45,7 @@ def files(tmp_path_factory):
     run("grade", "--problems", f.tests_only, "--programs", f.programs, "--out", f.verdicts, "--workers", 1, "--stop-at-first-failure")
     run("grade", "--problems", f.tests_only, "--programs", f.greedy, "--out", f.greedy_verdicts, "--workers", 1)
     of_samples = ("--problems", f.tests_only, "--programs", f.programs, "--verdicts", f.verdicts)
-    run("train-critic", "--model", f.warm / "actor", *of_samples, "--out", f.critic, "--updates", 4, "--held-out", 0.3)
+    run("train-critic", "--model", f.warm / "actor", *of_samples, "--out", f.critic, "--updates", 4, "--held-out", 0.3, "--references", f.train)
     run("score", "--critic", f.critic / "critic", *of_samples, "--out", f.scores)
     return f
 

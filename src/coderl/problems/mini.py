@@ -82,8 +82,9 @@ def _take(problems: Iterator[Problem], wanted: int, split: str, difficulty: str)
 
 
 def split_of(seed: int, difficulty: str, skeleton: Skeleton) -> str:
-    """The split that a skeleton belongs to: a hash of seed and skeleton, so it never depends on what else is generated."""
-    digest = hashlib.blake2b(f"{seed}/{skeleton.name}".encode(), digest_size=8).digest()
+    """The split that a skeleton belongs to: a hash of seed and composition, so it never depends on what else is generated, and both
+    forms of a composition (stdin and call) are in one split."""
+    digest = hashlib.blake2b(f"{seed}/{skeleton.composition}".encode(), digest_size=8).digest()
     place = int.from_bytes(digest, "big") % 100
     for split, percent in zip(SPLITS, DEAL[difficulty], strict=True):
         if place < percent:

@@ -38,8 +38,13 @@ class Skeleton(NamedTuple):
     @property
     def name(self) -> str:
         """E.g. "list|even>square|sum|call"."""
+        return f"{self.composition}|{'stdin' if self.stdin else 'call'}"
+
+    @property
+    def composition(self) -> str:
+        """The skeleton without its form: what is asked, however it is read and given back."""
         steps = ">".join(step.name for step in self.steps)
-        return f"{self.source.name}|{steps}|{self.terminal.name}|{'stdin' if self.stdin else 'call'}"
+        return f"{self.source.name}|{steps}|{self.terminal.name}"
 
 
 class Step(NamedTuple):

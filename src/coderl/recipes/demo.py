@@ -75,11 +75,11 @@ FULL = Scale(
     train=1200,
     tests_only=2800,
     validation=200,
-    heldout=400,
+    heldout=600,
     warm_updates=4000,
     evaluate_every=1000,
     critic_updates=200,
-    evaluation_samples=20,
+    evaluation_samples=12,
     batch_tokens=2048,
     warm_rate=3e-3,
     samples=8,
@@ -104,15 +104,17 @@ CODERL_STEPS = ("sample", "grade", "grade-greedy", "critic", "score")
 
 
 def main(config: Config) -> None:
-    from ..pipeline import run_steps
+    from ..pipeline import finished_steps, run_steps
     from ..store import RunDirectory, manifest
 
     scale = QUICK if config.quick else FULL
     folder = config.out or Path("runs/demo-quick" if config.quick else "runs/demo")
+    chain = Chain(scale, config, Paths(folder)).steps()
+    finished_steps(chain, folder)  # a folder made with other settings is refused before anything in it is touched
     run = RunDirectory(folder)
     run.start(manifest(config) | {"scale": scale._asdict()})
     print(f"coderl demo -> {folder} (seed {config.seed}, {config.cores} cores)")
-    costs = run_steps(Chain(scale, config, Paths(folder)).steps(), folder, config.cores)
+    costs = run_steps(chain, folder, config.cores)
     results = read_arms(folder)
     print_table(results, arm_costs(costs), config.seed)
     report(folder, results, config)
@@ -177,7 +179,18 @@ class Chain(NamedTuple):
         judged = self.grade("train_tests_only", p.samples("programs"), p.samples("verdicts"), cores)
         greedy = self.grade("train_tests_only", p.samples("greedy"), p.samples("greedy_verdicts"), cores)
         size = ("--updates", s.critic_updates, "--learning-rate", s.critic_rate, "--batch-tokens", 4096)
-        critic = words("train-critic", "--model", p.actor("warm-start"), *self.of_samples(), "--out", p.folder / "critic", *size, *self.seed)
+        critic = words(
+            "train-critic",
+            "--model",
+            p.actor("warm-start"),
+            *self.of_samples(),
+            "--out",
+            p.folder / "critic",
+            *size,
+            "--references",
+            p.problems("train"),
+            *self.seed,
+        )
         score = words("score", "--critic", p.folder / "critic" / "critic", *self.of_samples(), "--out", p.samples("scores"))
         return [
             Step("sample", "the actor writes programs for problems that have only tests", sample, ("warm-start",), cores),
@@ -290,8 +303,8 @@ def print_table(results: Mapping[str, Mapping[str, Any]], costs: Mapping[str, fl
     from ..records import DIFFICULTIES
 
     console = Console()
-    console = Console(width=max(console.width, 112))
-    titles = ("arm", "CPU s", "greedy", "pass@1", "pass@5", "pass@1 against warm start")
+    console = Console(width=max(console.width, 132))  # a narrower terminal wraps lines; a table with cut numbers is worse
+    titles = ("arm", "CPU s", "greedy", "pass@1", "pass@5", "pass@1 - warm start")
     rows: list[tuple[str, ...]] = []
     for arm, title in ARMS.items():
         whole = results[arm]["all"]

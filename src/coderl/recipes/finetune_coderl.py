@@ -14,6 +14,7 @@ Reads programs with verdicts, the greedy programs' verdicts and, optionally, tok
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -167,10 +168,14 @@ def weigh(
     """
     import torch
 
+    from ..errors import DataError
     from ..examples import judged_examples
     from ..formulas.coderl import critic_weights
     from ..formulas.returns import outcome_returns, relative_returns, tempered_returns
 
+    twice = [name for name, count in Counter(v.problem for v in baseline).items() if count > 1]
+    if twice:
+        raise DataError(f"the baseline holds several verdicts of problem {twice[0]!r}; give the verdicts of the greedy programs, one a problem")
     greedy = {v.problem: v.outcome.label for v in baseline if v.outcome is not None}
     judged = [j for j in judged if _has_baseline(j, greedy, baseline)]
     sampled = outcome_returns(torch.tensor([j.verdict.outcome.label for j in judged]))  # type: ignore[union-attr]
@@ -274,7 +279,7 @@ def finetune(
             loss,
             Plan(updates, config.learning_rate),
             run,
-            Watch("finetune-coderl", 10, max(1, updates // LOOKS), config.checkpoint_every, look),
+            Watch("finetune-coderl", 10, -(-updates // LOOKS), config.checkpoint_every, look),
             actor.tokenizer.pad_token_id,
         )
     return {"updates": at.updates, "cpu_seconds": at.cpu_seconds}

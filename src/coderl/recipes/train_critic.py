@@ -1,6 +1,6 @@
 """Stage `train-critic`: a critic learns to predict what the unit tests say of a program (CodeRL section 3.3, eq. 9).
 
-Reads sampled programs with verdicts, and the reference solutions as programs that pass (as the paper does); writes `OUT/critic`,
+Reads sampled programs with verdicts and, with `--references`, reference solutions as programs that pass (as the paper does); writes `OUT/critic`,
 `metrics.jsonl`, and its accuracy on problems that it was not trained on. A killed run goes on from its newest checkpoint.
 """
 
@@ -33,8 +33,8 @@ class Config:
     """their verdicts (.jsonl)"""
     out: Path
     """run directory to write; the model goes to OUT/critic"""
-    references: bool = True
-    """also train on reference solutions, labelled as passing (as the paper does)"""
+    references: Path | None = None
+    """problems whose reference solutions are learnt too, labelled as passing, as the paper does (.jsonl)"""
     from_actor: bool = True
     """start from the actor's weights; otherwise from random ones of the same shape"""
     updates: int = 600
@@ -86,10 +86,11 @@ def main(config: Config) -> None:
     train, held_out = split(examples, config.held_out, config.seed)
     if config.references:
         kept = {e.key for e in held_out}
-        train += reference_examples(actor.tokenizer, [p for p in problems if p.id not in kept], limits).examples
+        known = [p for p in read_records(config.references, Problem) if p.id not in kept]
+        train += reference_examples(actor.tokenizer, known, limits).examples
     build = critic_from_actor if config.from_actor else lambda model, *rest: critic_from_config(model.config, *rest)
     critic = build(actor.model, PaperHead, 4, config.seed)
-    run.start(manifest(config, [config.problems, config.programs, config.verdicts]))
+    run.start(manifest(config, [p for p in (config.problems, config.programs, config.verdicts, config.references) if p]))
     print(f"{len(train)} programs to learn from, {len(held_out)} of other problems to measure on, seed {config.seed}")
     result = train_critic(config, critic, train, held_out, run)
     save_critic(critic, run / "critic")
