@@ -56,3 +56,34 @@ def test_programs_are_taken_lazily(small: Judge) -> None:
     verdicts = grade_programs(small, PROBLEMS, programs())
     assert next(verdicts).is_pass
     assert len(taken) < 50
+
+
+def test_a_verdict_names_the_text_that_it_judged_and_other_texts_are_refused(tmp_path):
+    from coderl.errors import DataError
+    from coderl.recipes import grade
+    from coderl.records import Problem, Program, Test, Verdict, code_digest
+    from coderl.store import read_records, write_records
+
+    problems, programs, out = tmp_path / "p.jsonl", tmp_path / "s.jsonl", tmp_path / "v.jsonl"
+    write_records(problems, [Problem("p", "Print 1.", "stdin", tests=(Test("", "1\n"),))])
+    write_records(programs, [Program("p", "print(1)", 0)])
+    config = grade.Config(problems=problems, programs=programs, out=out, workers=1)
+    grade.main(config)
+    (verdict,) = read_records(out, Verdict)
+    assert verdict.is_pass and verdict.extra["code_digest"] == code_digest(Program("p", "print(1)", 0))
+    write_records(programs, [Program("p", "print(2)", 0)])
+    with pytest.raises(DataError, match="another text of program 0"):
+        grade.main(config)
+
+
+def test_programs_that_had_no_verdict_are_tried_again(tmp_path):
+    from coderl.recipes import grade
+    from coderl.records import Problem, Program, Test, Verdict
+    from coderl.store import read_records, write_records
+
+    problems, programs, out = tmp_path / "p.jsonl", tmp_path / "s.jsonl", tmp_path / "v.jsonl"
+    write_records(problems, [Problem("p", "Print 1.", "stdin", tests=(Test("", "1\n"),))])
+    write_records(programs, [Program("p", "print(1)", 0)])
+    write_records(out, [Verdict("p", 0, None, harness_error="server gone")])
+    grade.main(grade.Config(problems=problems, programs=programs, out=out, workers=1))
+    assert [v.is_pass for v in read_records(out, Verdict)] == [True]

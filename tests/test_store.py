@@ -300,3 +300,28 @@ def test_what_is_in_the_way_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(CoderlError, match="a file is where a folder is needed"):
         RunDirectory(tmp_path / "file")
+
+
+def test_a_second_writer_of_a_store_is_refused(tmp_path):
+    from coderl.records import Program
+    from coderl.store import AppendStore
+
+    with AppendStore(tmp_path / "s.jsonl", Program, lambda p: p.index):
+        with pytest.raises(CoderlError, match="written by another process"):
+            AppendStore(tmp_path / "s.jsonl", Program, lambda p: p.index)
+    with AppendStore(tmp_path / "s.jsonl", Program, lambda p: p.index) as store:
+        store.append(Program("p", "x", 0))
+
+
+def test_an_unfinished_run_is_not_continued_with_other_settings(tmp_path):
+    from coderl.store import RunDirectory
+
+    run = RunDirectory(tmp_path)
+    run.start({"config": {"learning_rate": 0.1, "threads": 1}, "inputs": {"a": "1"}})
+    run.start({"config": {"learning_rate": 0.2, "threads": 1}, "inputs": {"a": "1"}})  # no checkpoint yet: nothing to mix up
+    (tmp_path / "checkpoint.pt").write_bytes(b"x")
+    run.start({"config": {"learning_rate": 0.2, "threads": 2}, "inputs": {"a": "1"}})
+    with pytest.raises(CoderlError, match=r"learning_rate was 0\.2, now it is 0\.3"):
+        run.start({"config": {"learning_rate": 0.3, "threads": 2}, "inputs": {"a": "1"}})
+    with pytest.raises(CoderlError, match="whose a was 1, now it is 2"):
+        run.start({"config": {"learning_rate": 0.2, "threads": 2}, "inputs": {"a": "2"}})

@@ -42,6 +42,7 @@ BOUNDS: dict[str, Bound] = {
     "heldout": Bound(0, MOST_WHOLE),
     "temperature": Bound(0, MOST_FLOAT),
     "rl_weight": Bound(0, MOST_FLOAT),
+    "negative_weight": Bound(0, MOST_FLOAT),
     "top_p": Bound(0, 1, closed=False),
     "held_out": Bound(0, 0.5),
     "dropout": Bound(0, 0.9),

@@ -261,17 +261,21 @@ def _drop_broken_stdout() -> None:
 
 @contextmanager
 def _terminate_as_interrupt() -> Iterator[None]:
-    """SIGTERM (a scheduler's or `kill`'s word) ends a stage as Ctrl-C does. Forked children keep dying of it at once."""
+    """SIGTERM (a scheduler's or `kill`'s word) and SIGHUP (the terminal is gone) end a stage as Ctrl-C does.
+    Forked children keep dying of it at once."""
     owner = os.getpid()
 
     def on_terminate(number: int, frame: FrameType | None) -> None:
         if os.getpid() != owner:
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
-            os.kill(os.getpid(), signal.SIGTERM)
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
         raise KeyboardInterrupt
 
     try:
         before = signal.signal(signal.SIGTERM, on_terminate)
+        hung_up = signal.getsignal(signal.SIGHUP)
+        if hung_up is signal.SIG_DFL:  # under nohup it is ignored, and stays so
+            signal.signal(signal.SIGHUP, on_terminate)
     except ValueError:  # not the main thread: whoever runs us there handles signals
         yield
         return
@@ -279,3 +283,4 @@ def _terminate_as_interrupt() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+        signal.signal(signal.SIGHUP, hung_up)

@@ -9,7 +9,7 @@ from transformers import PreTrainedTokenizerBase
 
 from .errors import DataError
 from .prompts import prompt
-from .records import Problem, Program, Verdict
+from .records import Problem, Program, Verdict, code_digest
 from .tokens import Example, Truncation, decode, encode_program, encode_prompt
 
 
@@ -74,7 +74,7 @@ def join_verdicts(programs: Iterable[Program], verdicts: Iterable[Verdict]) -> l
     """Programs with their verdicts, by (problem, index); programs without a verdict (harness errors) are left out.
 
     Raises:
-        DataError: a program was not graded.
+        DataError: a program was not graded, or its verdict belongs to another text.
     """
     known = {(v.problem, v.index): v for v in verdicts}
     result = []
@@ -82,6 +82,11 @@ def join_verdicts(programs: Iterable[Program], verdicts: Iterable[Verdict]) -> l
         verdict = known.get((program.problem, program.index))
         if verdict is None:
             raise DataError(f"program {program.index} of problem {program.problem!r} has no verdict; run `coderl grade` on these programs first")
+        if verdict.extra.get("code_digest", code_digest(program)) != code_digest(program):
+            raise DataError(
+                f"the verdict of program {program.index} of problem {program.problem!r} was given to another text; "
+                "the programs were drawn anew: remove the verdicts and run `coderl grade` again"
+            )
         if verdict.outcome is not None:
             result.append(Judged(program, verdict))
     return result

@@ -62,12 +62,14 @@ class Optimiser:
         """One step on `loss` at the learning rate of `share`; returns the gradient norm before clipping.
 
         Raises:
-            CoderlError: the loss is not finite; the weights are those of the step before.
+            CoderlError: the loss or the gradient is not finite; the weights are those of the step before.
         """
         if not torch.isfinite(loss):
             raise CoderlError(f"the loss is {float(loss.detach())}; lower the learning rate (now {self.plan.learning_rate}) and start again")
         loss.backward()
         norm = float(nn.utils.clip_grad_norm_(self.parameters, self.plan.clip))
+        if not math.isfinite(norm):
+            raise CoderlError(f"the gradient norm is {norm}; lower the learning rate (now {self.plan.learning_rate}) and start again")
         for group in self.adam.param_groups:
             group["lr"] = learning_rate(self.plan, share)
         self.adam.step()

@@ -1,16 +1,21 @@
 """Programs to verdicts: look up each program's problem and hand the pairs to the judge. Streaming, in order.
 
-Between the sandbox (which knows one problem at a time) and the recipes (which know files). Writes nothing.
+Between the sandbox (which knows one problem at a time) and the recipes (which know files). Writes nothing. Also reads programs files,
+where other tools leave the index out.
 """
 
 from __future__ import annotations
 
 import difflib
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
 
 from .errors import DataError
-from .records import Problem, Program, Verdict
+from .records import Problem, Program, Verdict, code_digest
 from .sandbox import Judge
+from .store import iterate_records
 
 
 def grade_programs(
@@ -31,8 +36,34 @@ def grade_programs(
         DataError: a program names a problem that is not there.
         ProblemError: a problem has no such tests, or cannot be judged.
     """
-    pairs = ((_problem(problems, program), program) for program in programs)
-    return judge.grade_many(pairs, tests, stop_at_first_failure)
+    digests: deque[str] = deque()
+
+    def pairs() -> Iterator[tuple[Problem, Program]]:
+        for program in programs:
+            digests.append(code_digest(program))
+            yield _problem(problems, program), program
+
+    for verdict in judge.grade_many(pairs(), tests, stop_at_first_failure):
+        yield replace(verdict, extra={**verdict.extra, "code_digest": digests.popleft()})
+
+
+def numbered(path: Path) -> Iterator[Program]:
+    """The programs of a file, those without an index numbered within their problem in file order.
+
+    Raises:
+        DataError: two programs have the same problem and index.
+    """
+    counts: Counter[str] = Counter()
+    seen: set[tuple[str, int]] = set()
+    for program in iterate_records(path, Program):
+        if program.index == -1:
+            program = replace(program, index=counts[program.problem])
+        counts[program.problem] += 1
+        key = (program.problem, program.index)
+        if key in seen:
+            raise DataError(f"holds two programs {program.index} for problem {program.problem!r}; give each its own index, or none at all", path)
+        seen.add(key)
+        yield program
 
 
 def _problem(problems: Mapping[str, Problem], program: Program) -> Problem:

@@ -7,6 +7,7 @@ reads a file (`store.read_records`) adds its path and line. Nothing here knows a
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from enum import StrEnum
@@ -248,6 +249,11 @@ class Program(Record):
 def program_text(problem: Problem, program: Program) -> str:
     """The whole source text to run: a HumanEval `completion` is put behind the problem's prompt (`starter_code`)."""
     return problem.starter_code + program.code if program.extra.get("completion") is True else program.code
+
+
+def code_digest(program: Program) -> str:
+    """16 hex digits of the program's text: a verdict keeps them as `code_digest`, so that it is never read as another program's."""
+    return hashlib.blake2b(program.code.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
 
 
 @dataclass(frozen=True)

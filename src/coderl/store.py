@@ -1,13 +1,14 @@
 """Files: JSON Lines in and out, append-only stores that survive a kill, atomic writes, run directories.
 
 What is promised: a line is either whole or, if a kill tore it, cut off when the store is opened again; a file written by
-`atomic_write` is either the old one or the new one; a stage whose marker is present has finished. Not promised: two writers on
-one store at the same time.
+`atomic_write` is either the old one or the new one; a stage whose marker is present has finished. A store has one
+writer at a time.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import fcntl
 import hashlib
 import json
 import os
@@ -168,8 +169,9 @@ def write_failure(path: str | Path, error: OSError) -> str:
 class AppendStore:
     """An append-only JSON Lines file that a killed run can go on with.
 
-    Opening it cuts off a torn last line, reads the keys that are already there, and locks nothing. `key` maps a record to what
-    identifies it, e.g. (problem, index). Appending a key twice is a programming error and raises ValueError.
+    Opening it cuts off a torn last line and reads the keys that are already there. `key` maps a record to what
+    identifies it, e.g. (problem, index). One process at a time writes: a
+    second one is refused. Appending a key twice is a programming error and raises ValueError.
     """
 
     def __init__(self, path: str | Path, record: type[R], key: Callable[[Any], Hashable]) -> None:
@@ -183,6 +185,11 @@ class AppendStore:
                 self._cut_torn_line()
                 self.keys |= {key(r) for r in iterate_records(self.path, record)}
             self._stream = self.path.open("a", encoding="utf-8")
+            if self.path.is_file():
+                fcntl.flock(self._stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self._stream.close()
+            raise CoderlError(f"{self.path} is being written by another process; wait until it has ended, or choose another file") from None
         except OSError as error:
             raise CoderlError(write_failure(self.path, error)) from None
 
@@ -283,6 +290,10 @@ def manifest(config: Any, inputs: Iterable[str | Path] = ()) -> dict[str, Any]:
     }
 
 
+ANY_WAY = ("threads", "allow_unsandboxed", "checkpoint_every")
+"""Settings that a run may go on with in another way: they do not move its results."""
+
+
 class RunDirectory:
     """A folder for one stage's run: `manifest.json`, `metrics.jsonl`, the stage's outputs, and a marker once it is complete."""
 
@@ -303,9 +314,28 @@ class RunDirectory:
         return (self.path / self.MARKER).exists()
 
     def start(self, data: dict[str, Any]) -> None:
-        """Write the manifest and take the marker away: from here on the run is unfinished."""
+        """Write the manifest and take the marker away: from here on the run is unfinished.
+
+        Raises:
+            CoderlError: a checkpoint of a run with other settings or inputs is there; it would be continued under a false name.
+        """
+        self._refuse_another_run(data)
         (self.path / self.MARKER).unlink(missing_ok=True)
         atomic_write(self.path / "manifest.json", json.dumps(data, indent=2) + "\n")
+
+    def _refuse_another_run(self, data: dict[str, Any]) -> None:
+        path = self.path / "manifest.json"
+        if not (self.path / "checkpoint.pt").exists() or not path.exists():
+            return
+        before = json.loads(path.read_text(encoding="utf-8"))
+        for part in ("config", "inputs"):
+            old, new = before.get(part, {}), data.get(part, {})
+            for key in sorted(set(old) | set(new)):
+                if key not in ANY_WAY and old.get(key) != new.get(key):
+                    raise CoderlError(
+                        f"{self.path} holds an unfinished run whose {key} was {old.get(key)}, now it is {new.get(key)}; "
+                        "go on with the old settings, remove the folder, or choose another --out"
+                    )
 
     def log(self, **values: Any) -> None:
         """Append one line to `metrics.jsonl`."""

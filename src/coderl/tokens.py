@@ -70,7 +70,7 @@ def load_tokenizer(directory: str | Path) -> PreTrainedTokenizerBase:
     try:
         # CodeT5 as released adds <extra_id_99> .. <extra_id_0> behind the 32,000 entries of its files: 32,100 rows in the model
         return _wrap(ByteLevelBPETokenizer(str(vocabularies[0]), str(merges[0]), add_prefix_space=False), extra_ids=100)
-    except (OSError, ValueError, Exception) as error:  # the tokenizers library raises plain Exception
+    except Exception as error:  # the tokenizers library raises plain Exception
         raise ModelError(f"{vocabularies[0]} and {merges[0]} cannot be read as byte-level BPE ({error})") from None
 
 

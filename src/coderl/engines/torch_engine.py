@@ -199,7 +199,6 @@ class _Rows:
             self.row[p, : len(request.indices)] = range(number, number + len(request.indices))
             number += len(request.indices)
         self.streams = np.array([stream_key(seed, key, index) for key, index in self.names], dtype=np.uint64)
-        self.prompts = np.arange(len(requests))
 
     def flat(self) -> np.ndarray:
         return self.row.reshape(-1)

@@ -6,7 +6,6 @@ runs it on batches in which several programs share one prompt. Generation is in 
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import NamedTuple
 
@@ -82,14 +81,14 @@ def load_actor(directory: str | Path) -> Actor:
 
 
 def save_actor(actor: Actor, directory: str | Path) -> None:
-    """Write a Hugging Face directory that `from_pretrained` loads, tokenizer included, in one atomic rename per file set."""
+    """Write a Hugging Face directory that `from_pretrained` loads, tokenizer included; a run directory's marker says when it is whole."""
     directory = Path(directory)
     try:
         directory.mkdir(parents=True, exist_ok=True)
         actor.model.save_pretrained(str(directory))
         actor.tokenizer.save_pretrained(str(directory))
-    except OSError as error:
-        raise ModelError(f"{directory}: the model cannot be written ({os.strerror(error.errno) if error.errno else error}); free space") from None
+    except (OSError, SafetensorError) as error:
+        raise ModelError(f"{directory}: the model cannot be written ({getattr(error, 'strerror', None) or error}); free space") from None
 
 
 def program_log_probs(model: T5ForConditionalGeneration, batch: Batch) -> Tensor:

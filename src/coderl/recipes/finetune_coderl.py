@@ -61,7 +61,7 @@ class Config:
     learning_rate: float = 5e-4
     """peak learning rate (AdamW, falls linearly to a tenth)"""
     rl_weight: float = 1.0
-    """weight of L_rl beside L_ce, after token weights are scaled to a mean size of 1"""
+    """weight of L_rl beside L_ce, after token weights are scaled to a mean size of 1 over the sampled programs"""
     negative_weight: float = 0.1
     """weight of negative relative returns; 1 = as in the paper, which on frozen samples can make the actor worse"""
     batch_tokens: int = 4096
@@ -104,8 +104,9 @@ def main(config: Config) -> None:
 
     from ..errors import DataError
     from ..examples import Limits, join_verdicts, reference_examples
+    from ..grading import numbered
     from ..models.actor import load_actor, save_actor
-    from ..records import Problem, Program, TokenScores, Verdict
+    from ..records import Problem, TokenScores, Verdict
     from ..store import RunDirectory, iterate_records, manifest, read_records
 
     torch.set_num_threads(config.threads)
@@ -116,7 +117,7 @@ def main(config: Config) -> None:
     actor = load_actor(config.model)
     limits = Limits(config.max_source_tokens, config.max_program_tokens)
     problems = {p.id: p for p in read_records(config.problems, Problem)}
-    judged = join_verdicts(read_records(config.programs, Program), read_records(config.verdicts, Verdict))
+    judged = join_verdicts(numbered(config.programs), read_records(config.verdicts, Verdict))
     if not judged:
         raise DataError("holds no verdict that can be learnt from (all are harness errors); grade the programs again", config.verdicts)
     values = {(s.problem, s.index): s.values for s in iterate_records(config.scores, TokenScores)} if config.scores else None
@@ -161,7 +162,7 @@ def weigh(
 ) -> Weighed:
     """Examples with token weights (r(W^s) - r(W^b)) q(w_t), negative ones tempered, scaled to a mean size of 1 per token with a gradient.
 
-    Equal programs of a problem are merged into one whose weights are the sum: the same gradient for less work.
+    Equal programs of a problem are merged into one whose weights are the sum: the same sum of gradients for less work.
 
     Raises:
         DataError: a program has no greedy program to be compared with, or no token scores.

@@ -9,17 +9,16 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from ..errors import DataError, UsageError
-from ..grading import grade_programs
+from ..grading import grade_programs, numbered
 from ..progress import progress
-from ..records import OUTCOMES, Problem, Program, Verdict
+from ..records import OUTCOMES, Problem, Verdict, code_digest
 from ..sandbox import Judge, Limits
-from ..store import AppendStore, iterate_records, read_records
+from ..store import AppendStore, iterate_records, read_records, write_records
 
 
 @dataclass(frozen=True)
@@ -52,6 +51,7 @@ def main(config: Config) -> None:
     total = sum(1 for _ in numbered(config.programs))
     if total == 0:
         raise DataError("holds no program records; a file with at least one line is needed", config.programs)
+    drop_unjudged(config)
     with AppendStore(config.out, Verdict, verdict_key) as store:
         done = len(store)
         programs = (program for program in numbered(config.programs) if (program.problem, program.index) not in store)
@@ -88,23 +88,27 @@ def problems_by_id(path: Path) -> dict[str, Problem]:
     return problems
 
 
-def numbered(path: Path) -> Iterator[Program]:
-    """The programs of a file, those without an index numbered within their problem in file order.
+def drop_unjudged(config: Config) -> None:
+    """Take verdicts that an earlier run could not have (harness errors) out of the store: they are tried again.
 
     Raises:
-        DataError: two programs have the same problem and index.
+        DataError: a verdict in the store was given to another program text of the same problem and index.
     """
-    counts: Counter[str] = Counter()
-    seen: set[tuple[str, int]] = set()
-    for program in iterate_records(path, Program):
-        if program.index == -1:
-            program = replace(program, index=counts[program.problem])
-        counts[program.problem] += 1
-        key = (program.problem, program.index)
-        if key in seen:
-            raise DataError(f"holds two programs {program.index} for problem {program.problem!r}; give each its own index, or none at all", path)
-        seen.add(key)
-        yield program
+    if not config.out.is_file() or config.out.stat().st_size == 0 or not config.out.read_bytes().endswith(b"\n"):
+        return  # nothing there, or a torn last line that the store has to cut first
+    known = list(iterate_records(config.out, Verdict))
+    digests = {verdict_key(v): v.extra["code_digest"] for v in known if "code_digest" in v.extra}
+    for program in numbered(config.programs):
+        digest = digests.get((program.problem, program.index))
+        if digest not in (None, code_digest(program)):
+            raise DataError(
+                f"holds a verdict for another text of program {program.index} of problem {program.problem!r}; "
+                "the programs were drawn anew: remove the file, or choose another --out",
+                config.out,
+            )
+    kept = [v for v in known if v.harness_error is None]
+    if len(kept) < len(known):
+        write_records(config.out, kept)
 
 
 def verdict_key(verdict: Verdict) -> tuple[str, int]:
