@@ -91,7 +91,15 @@ FULL = Scale(
     control_rate=1e-3,
 )
 QUICK = FULL._replace(
-    train=1000, tests_only=500, validation=60, heldout=100, warm_updates=1500, evaluate_every=750, critic_updates=40, evaluation_samples=10
+    train=800,
+    tests_only=300,
+    validation=60,
+    heldout=60,
+    batch_tokens=1024,
+    warm_updates=1400,
+    evaluate_every=700,
+    critic_updates=30,
+    evaluation_samples=10,
 )
 
 ARMS = {
