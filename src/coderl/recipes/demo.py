@@ -170,7 +170,7 @@ class Chain(NamedTuple):
 
         s, cores = self.scale, self.config.cores
         sizes = ("--train", s.train, "--tests-only", s.tests_only, "--validation", s.validation, "--heldout", s.heldout)
-        more = ("--updates", s.warm_updates, "--learning-rate", s.warm_rate, "--threads", cores)
+        more = ("--updates", s.warm_updates, "--learning-rate", s.warm_rate, "--threads", cores, "--evaluate-every", s.evaluate_every)
         made = words("problems", "mini", "--out", self.paths.folder / "problems", *sizes, *self.seed)
         return [
             Step("problems", "making programming problems", made),
@@ -212,7 +212,8 @@ class Chain(NamedTuple):
         """CodeRL, CodeRL without its critic, more cross-entropy for the CPU time of all of CodeRL; a look at the references."""
         from ..pipeline import Step
 
-        more = ("--model", self.paths.actor("warm-start"), "--learning-rate", self.scale.control_rate)
+        seldom = ("--evaluate-every", 2 * self.scale.evaluate_every)
+        more = ("--model", self.paths.actor("warm-start"), "--learning-rate", self.scale.control_rate, *seldom)
         scored = self.finetune("coderl", "--scores", self.paths.samples("scores"))
         # with and without critic the fine-tuning takes the same steps on the same programs, so the cost of the one stands for the other
         budget = (*CODERL_STEPS, "no-critic")
@@ -226,7 +227,7 @@ class Chain(NamedTuple):
 
     def supervised(self, arm: str, *more: object) -> tuple[str, ...]:
         """Cross-entropy on the references, with looks at the validation problems."""
-        looks = ("--validation", self.paths.problems("validation"), "--evaluate-every", self.scale.evaluate_every)
+        looks = ("--validation", self.paths.problems("validation"))
         size = ("--batch-tokens", self.scale.batch_tokens)
         return words(
             "warm-start", "--problems", self.paths.problems("train"), *looks, *size, "--out", self.paths.folder / arm, *more, *self.unsafe, *self.seed
@@ -255,8 +256,9 @@ class Chain(NamedTuple):
         programs, greedy, verdicts, greedy_verdicts, examples = (
             out / f"{name}.jsonl" for name in ("programs", "greedy", "verdicts", "greedy_verdicts", "example_verdicts")
         )
+        workers = self.config.cores if arm == "control" else 1  # the control comes last and has the machine for itself
         model = ("--model", self.paths.actor(arm), "--problems", self.paths.problems("heldout"))
-        drawn = ("--out", programs, "--greedy", greedy, "-n", self.scale.evaluation_samples, "--workers", 1, "--seed", self.config.seed + 1)
+        drawn = ("--out", programs, "--greedy", greedy, "-n", self.scale.evaluation_samples, "--workers", workers, "--seed", self.config.seed + 1)
         judged = ("--problems", self.paths.problems("heldout"), "--verdicts", verdicts, "--greedy", greedy_verdicts, "--examples", examples)
         asked = ("--k", *(k for k in (1, 5, 10) if k <= self.scale.evaluation_samples), "--pool", self.scale.evaluation_samples)
         names = ("--out", out / "results.json", "--name", ARMS[arm])
