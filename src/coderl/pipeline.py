@@ -24,8 +24,8 @@ from .store import iterate_records, write_records
 
 HEARTBEAT_SECONDS = 30.0
 SPINS = "3000"
-"""Turns that an OpenMP thread waits in a loop before it sleeps. The default, hundreds of thousands, makes two threads four times slower
-when another job has one of the cores; this is as fast alone (54 ms against 53 ms a training step) and 1.8 times slower then."""
+"""Turns that an OpenMP thread waits in a loop before it sleeps. With the default, hundreds of thousands, two threads were four times
+slower when another job had one of the cores (docs/lab-log.md); alone, this is as fast (55 ms against 53 ms a training step)."""
 
 
 class Step(NamedTuple):

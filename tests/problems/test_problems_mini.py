@@ -71,6 +71,14 @@ def test_no_two_splits_share_a_composition_in_whatever_form(splits: MiniSplits) 
     assert all(found) and not any(found[i] & found[j] for i in range(4) for j in range(i))
 
 
+def test_only_problems_up_to_the_hardest_difficulty_are_made() -> None:
+    made = generate(3, train=20, tests_only=20, validation=8, heldout=8, hardest="interview")
+    assert [len(split) for split in made] == [20, 20, 8, 8]
+    assert all({p.difficulty for p in split} == {"introductory", "interview"} for split in made)
+    with pytest.raises(UsageError, match="hardest difficulty is 'hard'"):
+        generate(3, train=1, hardest="hard")
+
+
 def test_every_split_has_introductory_skeletons_of_its_own(splits: MiniSplits) -> None:
     for problems in splits:
         assert len(names([problem for problem in problems if problem.difficulty == "introductory"])) >= 15

@@ -9,7 +9,7 @@ program text is run here. docs/mini.md has the measured numbers.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
 from random import Random
@@ -44,30 +44,35 @@ class MiniSplits(NamedTuple):
     heldout: list[Problem]
 
 
-def generate(seed: int, train: int = 1200, tests_only: int = 10000, validation: int = 400, heldout: int = 400) -> MiniSplits:
-    """Generate the four splits; equal arguments give equal problems on every machine.
+def generate(
+    seed: int, train: int = 1200, tests_only: int = 10000, validation: int = 400, heldout: int = 400, hardest: str = DIFFICULTIES[-1]
+) -> MiniSplits:
+    """Generate the four splits with problems up to the difficulty `hardest`; equal arguments give equal problems on every machine.
 
     Each split is drawn from its own generator, so that its size does not change the problems of another split.
 
     Raises:
-        UsageError: a size is negative, or larger than what the family can give without repeating a statement.
+        UsageError: there is no such difficulty, or a size is negative or larger than what the family can give without repeating a statement.
     """
+    if hardest not in DIFFICULTIES:
+        raise UsageError(f"the hardest difficulty is {hardest!r}; it must be one of {', '.join(DIFFICULTIES)}")
     sizes = dict(zip(SPLITS, (train, tests_only, validation, heldout), strict=True))
     for split, size in sizes.items():
         if size < 0:
             raise UsageError(f"the size of {split} is {size}; it must be 0 or more")
-    made = {split: _split(seed, split, size) for split, size in sizes.items()}
+    made = {split: _split(seed, split, size, DIFFICULTIES[: DIFFICULTIES.index(hardest) + 1]) for split, size in sizes.items()}
     made["train_tests_only"] = [replace(problem, solutions=()) for problem in made["train_tests_only"]]
     return MiniSplits(*made.values())
 
 
-def _split(seed: int, split: str, size: int) -> list[Problem]:
+def _split(seed: int, split: str, size: int, difficulties: Sequence[str]) -> list[Problem]:
     random = Random(f"mini/{seed}/{split}")
     found: list[Problem] = []
     statements: set[str] = set()
     left = size
-    for number, difficulty in enumerate(DIFFICULTIES):
-        wanted = left if number == len(DIFFICULTIES) - 1 else round(size * SHARES[difficulty])
+    total = sum(SHARES[difficulty] for difficulty in difficulties)
+    for difficulty in difficulties:
+        wanted = left if difficulty == difficulties[-1] else round(size * SHARES[difficulty] / total)
         left -= wanted
         found += _take(_problems(seed, split, difficulty, statements, random), wanted, split, difficulty)
     random.shuffle(found)

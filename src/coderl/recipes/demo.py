@@ -29,7 +29,7 @@ class Config:
     out: Path | None = None
     """folder for everything the demo makes; default runs/demo, with --quick runs/demo-quick"""
     quick: bool = False
-    """the same story in under 3 minutes, on less of everything: expect little of its numbers"""
+    """every step in under 3 minutes, on introductory problems and far too little training for its numbers to say anything"""
     seed: int = 0
     """seed of problems, weights and samples"""
     cores: int = 2
@@ -42,7 +42,7 @@ class Scale(NamedTuple):
     """How much of everything.
 
     Fields:
-        train, tests_only, validation, heldout: problems in each split.
+        train, tests_only, validation, heldout: problems in each split, up to the difficulty `hardest`.
         batch_tokens: tokens in a batch of the warm start and of the control.
         warm_updates, warm_rate: steps and peak learning rate of the warm start; evaluate_every: steps between looks at validation.
         samples, temperature: programs per tests-only problem, and how they are drawn.
@@ -56,6 +56,7 @@ class Scale(NamedTuple):
     tests_only: int
     validation: int
     heldout: int
+    hardest: str
     batch_tokens: int
     warm_updates: int
     warm_rate: float
@@ -76,6 +77,7 @@ FULL = Scale(
     tests_only=2800,
     validation=200,
     heldout=600,
+    hardest="competition",
     warm_updates=4000,
     evaluate_every=1000,
     critic_updates=200,
@@ -91,13 +93,14 @@ FULL = Scale(
     control_rate=1e-3,
 )
 QUICK = FULL._replace(
-    train=800,
-    tests_only=300,
+    train=400,
+    tests_only=150,
     validation=60,
     heldout=60,
+    hardest="introductory",
     batch_tokens=1024,
-    warm_updates=1400,
-    evaluate_every=700,
+    warm_updates=1300,
+    evaluate_every=650,
     critic_updates=30,
     evaluation_samples=10,
 )
@@ -169,7 +172,7 @@ class Chain(NamedTuple):
         from ..pipeline import Step
 
         s, cores = self.scale, self.config.cores
-        sizes = ("--train", s.train, "--tests-only", s.tests_only, "--validation", s.validation, "--heldout", s.heldout)
+        sizes = ("--train", s.train, "--tests-only", s.tests_only, "--validation", s.validation, "--heldout", s.heldout, "--hardest", s.hardest)
         more = ("--updates", s.warm_updates, "--learning-rate", s.warm_rate, "--threads", cores, "--evaluate-every", s.evaluate_every)
         made = words("problems", "mini", "--out", self.paths.folder / "problems", *sizes, *self.seed)
         return [

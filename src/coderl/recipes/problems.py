@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from ..records import DIFFICULTIES
 from ..store import RunDirectory, manifest, write_records
@@ -35,6 +35,8 @@ class Mini:
     """problems for choosing settings"""
     heldout: int = 400
     """problems for the final numbers"""
+    hardest: Literal["introductory", "interview", "competition"] = "competition"
+    """problems up to this difficulty"""
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,7 @@ class Jsonl:
 def main_mini(config: Mini) -> None:
     from ..problems.mini import generate
 
-    splits = generate(config.seed, config.train, config.tests_only, config.validation, config.heldout)
+    splits = generate(config.seed, config.train, config.tests_only, config.validation, config.heldout, config.hardest)
     directory = RunDirectory(config.out)
     directory.start(manifest(config))
     for name, problems in splits._asdict().items():
