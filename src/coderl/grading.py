@@ -66,6 +66,14 @@ def numbered(path: Path) -> Iterator[Program]:
         yield program
 
 
+def programs_of(path: Path) -> list[Program]:
+    """All programs of a file, numbered; an empty file is a DataError."""
+    programs = list(numbered(path))
+    if not programs:
+        raise DataError("holds no program records; a file with at least one line is needed", path)
+    return programs
+
+
 def _problem(problems: Mapping[str, Problem], program: Program) -> Problem:
     if program.problem in problems:
         return problems[program.problem]

@@ -104,7 +104,7 @@ def main(config: Config) -> None:
 
     from ..errors import DataError
     from ..examples import Limits, join_verdicts, reference_examples
-    from ..grading import numbered
+    from ..grading import programs_of
     from ..models.actor import load_actor, save_actor
     from ..records import Problem, TokenScores, Verdict
     from ..store import RunDirectory, iterate_records, manifest, read_records
@@ -117,7 +117,7 @@ def main(config: Config) -> None:
     actor = load_actor(config.model)
     limits = Limits(config.max_source_tokens, config.max_program_tokens)
     problems = {p.id: p for p in read_records(config.problems, Problem)}
-    judged = join_verdicts(numbered(config.programs), read_records(config.verdicts, Verdict))
+    judged = join_verdicts(programs_of(config.programs), read_records(config.verdicts, Verdict))
     if not judged:
         raise DataError("holds no verdict that can be learnt from (all are harness errors); grade the programs again", config.verdicts)
     values = {(s.problem, s.index): s.values for s in iterate_records(config.scores, TokenScores)} if config.scores else None

@@ -35,7 +35,7 @@ def main(config: Config) -> None:
     import torch
 
     from ..examples import Limits, join_verdicts, judged_examples
-    from ..grading import numbered
+    from ..grading import programs_of
     from ..models.critic import load_critic
     from ..progress import progress
     from ..records import Problem, TokenScores, Verdict
@@ -46,7 +46,7 @@ def main(config: Config) -> None:
     torch.set_num_threads(config.threads)
     critic, tokenizer = load_critic(config.critic), load_tokenizer(config.critic)
     problems = {p.id: p for p in read_records(config.problems, Problem)}
-    judged = join_verdicts(numbered(config.programs), read_records(config.verdicts, Verdict))
+    judged = join_verdicts(programs_of(config.programs), read_records(config.verdicts, Verdict))
     limits = Limits(config.max_source_tokens, config.max_program_tokens)
     with AppendStore(config.out, TokenScores, lambda s: (s.problem, s.index)) as store:
         left = [j for j in judged if (j.program.problem, j.program.index) not in store]

@@ -64,7 +64,7 @@ def main(config: Config) -> None:
 
     from ..errors import DataError, UsageError
     from ..examples import Limits, join_verdicts, judged_examples, reference_examples
-    from ..grading import numbered
+    from ..grading import programs_of
     from ..models.actor import load_actor
     from ..models.critic import PaperHead, critic_from_actor, critic_from_config, save_critic
     from ..records import Problem, Verdict
@@ -79,7 +79,7 @@ def main(config: Config) -> None:
         return
     actor = load_actor(config.model)
     problems = read_records(config.problems, Problem)
-    judged = join_verdicts(numbered(config.programs), read_records(config.verdicts, Verdict))
+    judged = join_verdicts(programs_of(config.programs), read_records(config.verdicts, Verdict))
     if not judged:
         raise DataError("holds no verdict that can be learnt from (all are harness errors); grade the programs again", config.verdicts)
     limits = Limits(config.max_source_tokens, config.max_program_tokens)

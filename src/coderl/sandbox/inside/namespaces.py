@@ -78,15 +78,16 @@ def build_root(readable, mountpoint, scratch_bytes):
     sources += [(f"/dev/{name}", os.open(f"/dev/{name}", os.O_PATH)) for name in _DEVICES if os.path.exists(f"/dev/{name}")]
     kernel.mount(None, "/", None, _REC | _PRIVATE)
     kernel.mount("tmpfs", mountpoint, "tmpfs", _NOSUID | _NODEV, "mode=0755,size=1m")
+    for name in ("proc", "tmp"):
+        os.makedirs(f"{mountpoint}/{name}", exist_ok=True)
+    # before the folders: an interpreter that itself lives below /tmp is then seen inside the empty one
+    kernel.mount("tmpfs", f"{mountpoint}/tmp", "tmpfs", _NOSUID | _NODEV | _NOEXEC, f"mode=0777,size={scratch_bytes},nr_inodes=4096")
     for path, handle in sources:
         _bind(path, f"/proc/self/fd/{handle}", mountpoint + path)
         os.close(handle)
     for name, target in _STREAMS:
         os.symlink(f"/proc/self/{target}", f"{mountpoint}/dev/{name}")
-    for name in ("proc", "tmp"):
-        os.makedirs(f"{mountpoint}/{name}", exist_ok=True)
     _mount_proc(f"{mountpoint}/proc")
-    kernel.mount("tmpfs", f"{mountpoint}/tmp", "tmpfs", _NOSUID | _NODEV | _NOEXEC, f"mode=0777,size={scratch_bytes},nr_inodes=4096")
     os.chdir(mountpoint)
     kernel.pivot_root(".", ".")
     kernel.umount(".", 2)

@@ -127,6 +127,7 @@ class Server:
         self.handle, self.settings, self.layers, self.statm = handle, settings, layers, statm
         self.secure, self.spaces = "seccomp" in layers, "namespaces" in layers
         self.folder = "/tmp" if self.spaces else settings["folder"]
+        self.kept = frozenset(os.listdir(self.folder)) if self.folder else frozenset()  # mount points of an interpreter below /tmp
         self.null = os.open("/dev/null", os.O_RDWR)
         self.trace = os.memfd_create("trace")
         faulthandler.register(_TRACE_SIGNAL, file=self.trace, all_threads=False)
@@ -189,8 +190,8 @@ class Server:
                 pass
         except ChildProcessError:
             pass
-        if self.folder is not None and os.listdir(self.folder):
-            empty(self.folder)
+        if self.folder is not None and not self.kept.issuperset(os.listdir(self.folder)):
+            empty(self.folder, self.kept)
 
 
 def end_orphans():
@@ -202,10 +203,10 @@ def end_orphans():
     return bool(orphans)
 
 
-def empty(folder):
-    """Remove everything below a folder, however deep, following no links: what lies deeper is first moved up."""
+def empty(folder, kept):
+    """Remove everything below a folder but the `kept` names, however deep, following no links: what lies deeper is first moved up."""
     counter = itertools.count()
-    while names := os.listdir(folder):
+    while names := set(os.listdir(folder)) - kept:
         for name in names:
             path = f"{folder}/{name}"
             try:
