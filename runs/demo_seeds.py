@@ -49,6 +49,8 @@ def keep(work: Path, kept: Path, wall_seconds: float | None) -> None:
     manifest = json.loads((work / "manifest.json").read_text()) | {"wall_seconds": wall_seconds}
     atomic_write(kept / "manifest.json", json.dumps(manifest, indent=1) + "\n")
     shutil.copy(work / "steps.jsonl", kept / "steps.jsonl")
+    for path in kept.iterdir():  # where the repository lies is nobody's business
+        atomic_write(path, path.read_text(encoding="utf-8").replace(f"{HERE.parent}/", ""))
 
 
 def mean_interval(values: list[float]) -> str:
