@@ -24,7 +24,7 @@ def test_learning_rate_by_hand():
     assert learning_rate(plan, 2.0) == pytest.approx(0.1)
 
 
-def train(folder, updates, total, checkpoint=5, seed=0):
+def train(folder, updates, total, checkpoint=5, seed=0, muon=False):
     """`updates` < total simulates a kill: the loop is stopped from outside after so many steps."""
     model = small_t5(32, seed, width=16, heads=2, feed_forward=32)
     losses = []
@@ -44,7 +44,7 @@ def train(folder, updates, total, checkpoint=5, seed=0):
             model,
             lambda epoch: epoch_batches(EXAMPLES, 100, epoch),
             loss,
-            Plan(total, 1e-2),
+            Plan(total, 1e-2, muon=muon),
             RunDirectory(folder),
             Watch("t", log_every=5, checkpoint_every=checkpoint),
             0,
@@ -54,10 +54,11 @@ def train(folder, updates, total, checkpoint=5, seed=0):
     return model, losses
 
 
-def test_a_killed_run_goes_on_as_if_nothing_had_happened(tmp_path):
-    whole, losses = train(tmp_path / "whole", 99, 23)
-    _, first = train(tmp_path / "torn", 13, 23)
-    resumed, second = train(tmp_path / "torn", 99, 23, seed=1)  # other weights: the checkpoint's must win
+@pytest.mark.parametrize("muon", [False, True])
+def test_a_killed_run_goes_on_as_if_nothing_had_happened(tmp_path, muon):
+    whole, losses = train(tmp_path / "whole", 99, 23, muon=muon)
+    _, first = train(tmp_path / "torn", 13, 23, muon=muon)
+    resumed, second = train(tmp_path / "torn", 99, 23, seed=1, muon=muon)  # other weights: the checkpoint's must win
     assert first[:10] + second == losses
     for a, b in zip(whole.parameters(), resumed.parameters()):
         assert torch.equal(a, b)

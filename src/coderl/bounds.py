@@ -45,7 +45,6 @@ BOUNDS: dict[str, Bound] = {
     "negative_weight": Bound(0, MOST_FLOAT),
     "top_p": Bound(0, 1, closed=False),
     "held_out": Bound(0, 0.5),
-    "dropout": Bound(0, 0.9),
     "vocabulary": Bound(261, MOST_WHOLE),  # 256 bytes and 5 special tokens
 }
 

@@ -179,6 +179,7 @@ def _run(name: str, words: list[str], config_file: Path | None) -> int:
     """Import the stage, make its config of file and flags, run it."""
     stage = STAGES[name]
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # coderl shows its own progress
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy's own threads: never of use here, and they forbid to fork workers
     module = importlib.import_module(f"coderl.recipes.{stage.module}")
     config = _config(getattr(module, stage.config), name, words, config_file)
     check_bounds(config)

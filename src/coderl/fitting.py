@@ -16,8 +16,10 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 
 from .errors import CoderlError
+from .muon import Muon
 from .progress import progress
 from .store import RunDirectory, write_failure
 from .tokens import Batch, Example, collate
@@ -31,6 +33,7 @@ class Plan(NamedTuple):
         cpu_seconds: CPU seconds of this process instead of a number of updates (the learning rate follows the time).
         learning_rate: peak; `warmup` is the share of the plan in which it rises from 0, then it falls linearly to `final` x peak.
         betas, weight_decay: of AdamW. clip: bound on the gradient norm.
+        muon: the matrices of linear layers learn by Muon (muon.py) instead of AdamW, at the same rate.
     """
 
     updates: int
@@ -41,6 +44,7 @@ class Plan(NamedTuple):
     betas: tuple[float, float] = (0.9, 0.98)
     weight_decay: float = 0.01
     clip: float = 1.0
+    muon: bool = False
 
 
 def learning_rate(plan: Plan, share: float) -> float:
@@ -51,12 +55,18 @@ def learning_rate(plan: Plan, share: float) -> float:
 
 
 class Optimiser:
-    """AdamW with the plan's schedule and gradient clipping."""
+    """AdamW, or Muon for matrices and AdamW for the rest, with the plan's schedule and gradient clipping."""
 
     def __init__(self, model: nn.Module, plan: Plan) -> None:
         self.plan = plan
         self.parameters = [p for p in model.parameters() if p.requires_grad]
-        self.adam = torch.optim.AdamW(self.parameters, lr=plan.learning_rate, betas=plan.betas, weight_decay=plan.weight_decay, fused=True)
+        matrices = matrices_of(model) if plan.muon else []
+        known = {id(p) for p in matrices}
+        rest = [p for p in self.parameters if id(p) not in known]
+        rate, decay = plan.learning_rate, plan.weight_decay
+        self.rules: list[torch.optim.Optimizer] = [torch.optim.AdamW(rest, lr=rate, betas=plan.betas, weight_decay=decay, fused=True)]
+        if matrices:
+            self.rules.append(Muon(matrices, rate, decay))
 
     def update(self, loss: Tensor, share: float) -> float:
         """One step on `loss` at the learning rate of `share`; returns the gradient norm before clipping.
@@ -70,11 +80,18 @@ class Optimiser:
         norm = float(nn.utils.clip_grad_norm_(self.parameters, self.plan.clip))
         if not math.isfinite(norm):
             raise CoderlError(f"the gradient norm is {norm}; lower the learning rate (now {self.plan.learning_rate}) and start again")
-        for group in self.adam.param_groups:
-            group["lr"] = learning_rate(self.plan, share)
-        self.adam.step()
-        self.adam.zero_grad(set_to_none=True)
+        for rule in self.rules:
+            for group in rule.param_groups:
+                group["lr"] = learning_rate(self.plan, share)
+            rule.step()
+            rule.zero_grad(set_to_none=True)
         return norm
+
+
+def matrices_of(model: nn.Module) -> list[Tensor]:
+    """Weights of the linear layers, the vocabulary head aside: what Muon is for."""
+    head = model.get_output_embeddings() if isinstance(model, PreTrainedModel) else None
+    return [m.weight for m in model.modules() if isinstance(m, nn.Linear) and m is not head and m.weight.requires_grad]
 
 
 Loss = Callable[[Batch], Mapping[str, Tensor]]  # "loss" is minimised, the rest is logged
@@ -92,7 +109,7 @@ def save_checkpoint(path: Path, model: nn.Module, optimiser: Optimiser, at: Prog
     """Model, optimiser and position in one file, put in place in one step."""
     temporary = path.with_suffix(".tmp")
     try:
-        torch.save({"model": model.state_dict(), "adam": optimiser.adam.state_dict(), "at": tuple(at)}, temporary)
+        torch.save({"model": model.state_dict(), "rules": [rule.state_dict() for rule in optimiser.rules], "at": tuple(at)}, temporary)
         os.replace(temporary, path)
     except (OSError, RuntimeError) as error:  # torch raises RuntimeError on a full disk
         temporary.unlink(missing_ok=True)
@@ -105,7 +122,8 @@ def load_checkpoint(path: Path, model: nn.Module, optimiser: Optimiser) -> Progr
         return Progressed()
     state: dict[str, Any] = torch.load(path, weights_only=True)
     model.load_state_dict(state["model"])
-    optimiser.adam.load_state_dict(state["adam"])
+    for rule, known in zip(optimiser.rules, state["rules"], strict=True):
+        rule.load_state_dict(known)
     return Progressed(*state["at"])
 
 

@@ -7,6 +7,7 @@ program whatever the number of processes, the chunk or a resume (see engines/tor
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -108,7 +109,8 @@ def sample_directory(directory: Path, tasks: Sequence[Task], settings: Settings,
             yield from sample(actor, part, settings)
         return
     load_actor(directory)  # a folder that is no model is told here, in one sentence
-    context = multiprocessing.get_context("spawn")  # a forked child would inherit torch's threads
+    # forked workers need no imports of their own, but a fork beside running threads may never wake up
+    context = multiprocessing.get_context("fork" if len(os.listdir("/proc/self/task")) == 1 else "spawn")
     with ProcessPoolExecutor(min(workers, len(parts)), context, _start_worker, (directory, settings)) as pool:
         try:
             for programs in pool.map(_run_chunk, parts):

@@ -172,3 +172,10 @@ def test_more_problems_than_the_family_has_are_refused(monkeypatch: pytest.Monke
     monkeypatch.setattr("coderl.problems.mini.TRIES", 1)
     with pytest.raises(UsageError, match="choose a smaller size"):
         generate(0, train=0, tests_only=0, validation=50000, heldout=0)
+
+
+def test_only_problems_over_the_sources_asked_for_are_made() -> None:
+    made = generate(3, train=20, tests_only=20, validation=8, heldout=8, sources=("words", "list"))
+    assert {problem.extra["skeleton"].split("|")[0] for split in made for problem in split} == {"words", "list"}
+    with pytest.raises(UsageError, match="the sources are wrods; give one or more of list, range"):
+        generate(3, train=1, sources=("wrods",))

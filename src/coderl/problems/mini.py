@@ -23,6 +23,7 @@ from .mini_programs import references
 from .mini_sources import SOURCES
 from .mini_text import input_text, output_text, statement
 
+SOURCE_NAMES = tuple(source.name for source in SOURCES)
 SPLITS = ("train", "train_tests_only", "validation", "heldout")
 SHARES = {"introductory": 0.3, "interview": 0.4, "competition": 0.3}
 # How the skeletons of a difficulty are dealt out to the splits, in percent. There are few introductory ones.
@@ -45,27 +46,36 @@ class MiniSplits(NamedTuple):
 
 
 def generate(
-    seed: int, train: int = 1200, tests_only: int = 10000, validation: int = 400, heldout: int = 400, hardest: str = DIFFICULTIES[-1]
+    seed: int,
+    train: int = 1200,
+    tests_only: int = 10000,
+    validation: int = 400,
+    heldout: int = 400,
+    hardest: str = DIFFICULTIES[-1],
+    sources: Sequence[str] = SOURCE_NAMES,
 ) -> MiniSplits:
-    """Generate the four splits with problems up to the difficulty `hardest`; equal arguments give equal problems on every machine.
+    """Generate the four splits: problems up to the difficulty `hardest` over `sources`. Equal arguments give equal problems on every machine.
 
     Each split is drawn from its own generator, so that its size does not change the problems of another split.
 
     Raises:
-        UsageError: there is no such difficulty, or a size is negative or larger than what the family can give without repeating a statement.
+        UsageError: there is no such difficulty or source, or a size is negative or more than the family can give without repeating a statement.
     """
     if hardest not in DIFFICULTIES:
         raise UsageError(f"the hardest difficulty is {hardest!r}; it must be one of {', '.join(DIFFICULTIES)}")
+    if not sources or not set(sources) <= set(SOURCE_NAMES):
+        raise UsageError(f"the sources are {', '.join(sources) or 'none'}; give one or more of {', '.join(SOURCE_NAMES)}")
     sizes = dict(zip(SPLITS, (train, tests_only, validation, heldout), strict=True))
     for split, size in sizes.items():
         if size < 0:
             raise UsageError(f"the size of {split} is {size}; it must be 0 or more")
-    made = {split: _split(seed, split, size, DIFFICULTIES[: DIFFICULTIES.index(hardest) + 1]) for split, size in sizes.items()}
+    difficulties = DIFFICULTIES[: DIFFICULTIES.index(hardest) + 1]
+    made = {split: _split(seed, split, size, difficulties, sources) for split, size in sizes.items()}
     made["train_tests_only"] = [replace(problem, solutions=()) for problem in made["train_tests_only"]]
     return MiniSplits(*made.values())
 
 
-def _split(seed: int, split: str, size: int, difficulties: Sequence[str]) -> list[Problem]:
+def _split(seed: int, split: str, size: int, difficulties: Sequence[str], sources: Sequence[str]) -> list[Problem]:
     random = Random(f"mini/{seed}/{split}")
     found: list[Problem] = []
     statements: set[str] = set()
@@ -74,7 +84,7 @@ def _split(seed: int, split: str, size: int, difficulties: Sequence[str]) -> lis
     for difficulty in difficulties:
         wanted = left if difficulty == difficulties[-1] else round(size * SHARES[difficulty] / total)
         left -= wanted
-        found += _take(_problems(seed, split, difficulty, statements, random), wanted, split, difficulty)
+        found += _take(_problems(seed, split, difficulty, sources, statements, random), wanted, split, difficulty)
     random.shuffle(found)
     return [replace(problem, id=f"mini/{split}/{index:05d}") for index, problem in enumerate(found, 1)]
 
@@ -117,10 +127,10 @@ class _Pile:
         del self.items[self.next]
 
 
-def _problems(seed: int, split: str, difficulty: str, statements: set[str], random: Random) -> Iterator[Problem]:
+def _problems(seed: int, split: str, difficulty: str, sources: Sequence[str], statements: set[str], random: Random) -> Iterator[Problem]:
     """Problems of one split and difficulty, as long as new ones can be found."""
     piles: dict[tuple[str, str], _Pile] = {}
-    for source in SOURCES:
+    for source in [source for source in SOURCES if source.name in sources]:
         for shape in SHAPES[difficulty]:
             items = [skeleton for skeleton in skeletons(source, shape) if split_of(seed, difficulty, skeleton) == split]
             if items:

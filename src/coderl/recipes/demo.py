@@ -29,7 +29,7 @@ class Config:
     out: Path | None = None
     """folder for everything the demo makes; default runs/demo, with --quick runs/demo-quick"""
     quick: bool = False
-    """every step in under 3 minutes, on introductory problems and far too little training for its numbers to say anything"""
+    """the same in under 3 minutes, on the part of the problems that reads words and letters: fewer of everything, wider intervals"""
     seed: int = 0
     """seed of problems, weights and samples"""
     cores: int = 2
@@ -42,7 +42,7 @@ class Scale(NamedTuple):
     """How much of everything.
 
     Fields:
-        train, tests_only, validation, heldout: problems in each split, up to the difficulty `hardest`.
+        train, tests_only, validation, heldout: problems in each split, over `sources`.
         batch_tokens: tokens in a batch of the warm start and of the control.
         warm_updates, warm_rate: steps and peak learning rate of the warm start; evaluate_every: steps between looks at validation.
         samples, temperature: programs per tests-only problem, and how they are drawn.
@@ -56,7 +56,7 @@ class Scale(NamedTuple):
     tests_only: int
     validation: int
     heldout: int
-    hardest: str
+    sources: tuple[str, ...]
     batch_tokens: int
     warm_updates: int
     warm_rate: float
@@ -74,15 +74,15 @@ class Scale(NamedTuple):
 
 FULL = Scale(
     train=1200,
-    tests_only=2800,
+    tests_only=2400,
     validation=200,
     heldout=600,
-    hardest="competition",
-    warm_updates=4000,
-    evaluate_every=1000,
+    sources=("list", "range", "between", "digits", "words", "letters"),
+    warm_updates=3000,
+    evaluate_every=750,
     critic_updates=200,
     evaluation_samples=12,
-    batch_tokens=2048,
+    batch_tokens=1024,
     warm_rate=3e-3,
     samples=8,
     temperature=0.9,
@@ -93,16 +93,15 @@ FULL = Scale(
     control_rate=1e-3,
 )
 QUICK = FULL._replace(
-    train=400,
-    tests_only=150,
-    validation=60,
-    heldout=60,
-    hardest="introductory",
-    batch_tokens=1024,
-    warm_updates=1300,
-    evaluate_every=650,
-    critic_updates=30,
-    evaluation_samples=10,
+    train=600,
+    tests_only=500,
+    validation=80,
+    heldout=200,
+    sources=("words", "letters"),
+    warm_updates=800,
+    evaluate_every=400,
+    critic_updates=40,
+    evaluation_samples=8,
 )
 
 ARMS = {
@@ -111,6 +110,7 @@ ARMS = {
     "no-critic": "CodeRL without critic",
     "coderl": "CodeRL",
 }
+PRELOAD = ("coderl.sampling", "coderl.fitting", "coderl.models.critic", "transformers.models.t5.modeling_t5")
 CODERL_STEPS = ("sample", "grade", "grade-greedy", "critic", "score")
 
 
@@ -125,7 +125,7 @@ def main(config: Config) -> None:
     run = RunDirectory(folder)
     run.start(manifest(config) | {"scale": scale._asdict()})
     print(f"coderl demo -> {folder} (seed {config.seed}, {config.cores} cores)")
-    costs = run_steps(chain, folder, config.cores)
+    costs = run_steps(chain, folder, config.cores, preload=PRELOAD)
     results = read_arms(folder)
     print_table(results, arm_costs(costs), config.seed)
     report(folder, results, config)
@@ -172,7 +172,7 @@ class Chain(NamedTuple):
         from ..pipeline import Step
 
         s, cores = self.scale, self.config.cores
-        sizes = ("--train", s.train, "--tests-only", s.tests_only, "--validation", s.validation, "--heldout", s.heldout, "--hardest", s.hardest)
+        sizes = ("--train", s.train, "--tests-only", s.tests_only, "--validation", s.validation, "--heldout", s.heldout, "--sources", *s.sources)
         more = ("--updates", s.warm_updates, "--learning-rate", s.warm_rate, "--threads", cores, "--evaluate-every", s.evaluate_every)
         made = words("problems", "mini", "--out", self.paths.folder / "problems", *sizes, *self.seed)
         return [
@@ -216,7 +216,8 @@ class Chain(NamedTuple):
         from ..pipeline import Step
 
         seldom = ("--evaluate-every", 2 * self.scale.evaluate_every)
-        more = ("--model", self.paths.actor("warm-start"), "--learning-rate", self.scale.control_rate, *seldom)
+        same = ("--optimiser", "muon", "--learning-rate", self.scale.control_rate)
+        more = ("--model", self.paths.actor("warm-start"), *same, *seldom)
         scored = self.finetune("coderl", "--scores", self.paths.samples("scores"))
         # with and without critic the fine-tuning takes the same steps on the same programs, so the cost of the one stands for the other
         budget = (*CODERL_STEPS, "no-critic")

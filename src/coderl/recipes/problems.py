@@ -18,6 +18,8 @@ from ..store import RunDirectory, manifest, write_records
 if TYPE_CHECKING:
     from ..records import Problem
 
+Source = Literal["list", "range", "between", "digits", "words", "letters"]
+
 
 @dataclass(frozen=True)
 class Mini:
@@ -37,6 +39,15 @@ class Mini:
     """problems for the final numbers"""
     hardest: Literal["introductory", "interview", "competition"] = "competition"
     """problems up to this difficulty"""
+    sources: tuple[Literal["list", "range", "between", "digits", "words", "letters"], ...] = (
+        "list",
+        "range",
+        "between",
+        "digits",
+        "words",
+        "letters",
+    )
+    """what problems read: a list of integers, 1..n, a..b, the digits of a number, words, the letters of a word"""
 
 
 @dataclass(frozen=True)
@@ -84,7 +95,7 @@ class Jsonl:
 def main_mini(config: Mini) -> None:
     from ..problems.mini import generate
 
-    splits = generate(config.seed, config.train, config.tests_only, config.validation, config.heldout, config.hardest)
+    splits = generate(config.seed, config.train, config.tests_only, config.validation, config.heldout, config.hardest, config.sources)
     directory = RunDirectory(config.out)
     directory.start(manifest(config))
     for name, problems in splits._asdict().items():
