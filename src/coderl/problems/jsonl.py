@@ -12,7 +12,7 @@ from ..errors import DataError
 from ..records import Problem, Test
 from .reading import checked, read_rows
 
-COMPARATORS = ("strict", "apps")
+COMPARATORS = ("strict", "apps", "checker")
 
 
 def load(source: Path) -> list[Problem]:

@@ -9,6 +9,7 @@ tiers.py        which isolation this machine gives: found out by trying
 inside/         what runs in the sandbox
 """
 
-from .judge import Judge, Limits
+from .judge import Judge
+from .limits import Limits
 
 __all__ = ["Judge", "Limits"]
