@@ -6,11 +6,12 @@ fails is started again and the program is tried once more; if that fails too, th
 
 from __future__ import annotations
 
+import asyncio
 import queue
 import re
 import threading
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from types import TracebackType
@@ -30,25 +31,33 @@ from .tiers import LAYERS, probe
 MAX_PROGRAM_BYTES = 32 << 20
 SECOND_CHANCE = 1.2  # times the CPU limit, for a program that is run again alone
 _WINDOW, _REMEMBERED, _PLANS = 16, 1024, 256
+Pairs = Iterable[tuple[Problem, Program]]
 _NUMPY = re.compile(r"\bnumpy\b|\bnp\b")
 
 
 class Judge:
-    """A pool of sandbox processes.
+    """A pool of sandbox processes. Several threads may use one judge at once.
 
     Args:
         workers: programs judged at the same time.
         limits: what each program may use.
         allow_unsandboxed: go on without isolation where the machine gives none (tier D).
         tiers: isolation tiers to try, best first.
+        tier: this tier and no other one.
 
     Raises:
         SandboxError: no isolation can be had, or it does not hold.
     """
 
-    def __init__(self, workers: int = 2, limits: Limits = DEFAULT, allow_unsandboxed: bool = False, tiers: str = "ABC") -> None:
+    def __init__(
+        self, workers: int = 2, limits: Limits = DEFAULT, allow_unsandboxed: bool = False, tiers: str = "ABC", tier: str | None = None
+    ) -> None:
         if workers < 1:
             raise SandboxError(f"workers is {workers}; it must be 1 or more")
+        if tier is not None:
+            if tier not in tuple(LAYERS if allow_unsandboxed else "ABC"):
+                raise SandboxError(f"tier is {tier!r}; it must be A, B or C, or, with unsandboxed runs allowed, D")
+            tiers, allow_unsandboxed = tier, False
         self.workers, self.limits = workers, limits
         self._place = this_place()
         found = probe(self._place, tiers + ("D" if allow_unsandboxed else ""))
@@ -83,32 +92,53 @@ class Judge:
         """Verdicts of one problem's programs, in their order. Raises ProblemError for a problem that cannot be judged."""
         return list(self.grade_many(((problem, program) for program in programs), tests, stop_at_first_failure))
 
-    def grade_many(self, pairs: Iterable[tuple[Problem, Program]], tests: str = "hidden", stop_at_first_failure: bool = False) -> Iterator[Verdict]:
+    def grade_many(self, pairs: Pairs, tests: str = "hidden", stop_at_first_failure: bool = False) -> Iterator[Verdict]:
         """Verdicts in the order of the pairs, each as soon as it and all before it are there.
 
         At most 16 pairs for each worker are taken ahead of the verdicts. The same program text for the same problem (line ends and
         blank ends aside) is run once. Raises ProblemError at a problem that cannot be judged, after the verdicts of all pairs before it.
         """
-        waiting: deque[tuple[Program, Future[Verdict]]] = deque()
-        known: OrderedDict[tuple[int, str], Future[Verdict]] = OrderedDict()
+        line = _Line(self, tests, stop_at_first_failure)
         failure: Exception | None = None
         source = iter(pairs)
         try:
             while failure is None:
                 try:
-                    problem, program = next(source)
-                    waiting.append((program, self._submit(problem, program, tests, stop_at_first_failure, known)))
+                    line.add(*next(source))
                 except StopIteration:
                     break
                 except Exception as error:  # of the pairs, or a problem that cannot be judged: what is under way comes first
                     failure = error
-                while waiting and (waiting[0][1].done() or len(waiting) >= _WINDOW * self.workers):
-                    yield _renumber(waiting.popleft())
-            while waiting:
-                yield _renumber(waiting.popleft())
+                while line.ready():
+                    yield line.take()
+            while line.waiting:
+                yield line.take()
         finally:
-            for _, future in waiting:
-                future.cancel()
+            line.cancel()
+        if failure is not None:
+            raise failure
+
+    async def grade_stream(
+        self, pairs: Pairs | AsyncIterable[tuple[Problem, Program]], tests: str = "hidden", stop_at_first_failure: bool = False
+    ) -> AsyncIterator[Verdict]:
+        """`grade_many` for who awaits: the event loop goes on while programs run. The pairs may come asynchronously too."""
+        line = _Line(self, tests, stop_at_first_failure)
+        failure: Exception | None = None
+        source = aiter(pairs) if isinstance(pairs, AsyncIterable) else _awaited(pairs)
+        try:
+            while failure is None:
+                try:
+                    line.add(*await anext(source))
+                except StopAsyncIteration:
+                    break
+                except Exception as error:
+                    failure = error
+                while line.ready():
+                    yield await line.await_first()
+            while line.waiting:
+                yield await line.await_first()
+        finally:
+            line.cancel()
         if failure is not None:
             raise failure
 
@@ -181,6 +211,43 @@ class Judge:
         return replace(again, extra={**again.extra, "run_again": True})
 
 
+class _Line:
+    """Programs under way, in order. At most 16 for each worker; the same text for the same problem is run once."""
+
+    def __init__(self, judge: Judge, tests: str, stop: bool) -> None:
+        self.judge, self.tests, self.stop = judge, tests, stop
+        self.waiting: deque[tuple[Program, Future[Verdict]]] = deque()
+        self.known: OrderedDict[tuple[int, str], Future[Verdict]] = OrderedDict()
+
+    def add(self, problem: Problem, program: Program) -> None:
+        self.waiting.append((program, self.judge._submit(problem, program, self.tests, self.stop, self.known)))
+
+    def ready(self) -> bool:
+        """Is the first verdict there, or the line full?"""
+        return bool(self.waiting) and (self.waiting[0][1].done() or len(self.waiting) >= _WINDOW * self.judge.workers)
+
+    def take(self) -> Verdict:
+        program, future = self.waiting.popleft()
+        return replace(future.result(), index=program.index)
+
+    async def await_first(self) -> Verdict:
+        arrived = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        self.waiting[0][1].add_done_callback(lambda _: loop.call_soon_threadsafe(arrived.set))
+        await arrived.wait()
+        return self.take()
+
+    def cancel(self) -> None:
+        for _, future in self.waiting:
+            future.cancel()
+
+
+async def _awaited(pairs: Pairs) -> AsyncIterator[tuple[Problem, Program]]:
+    for pair in pairs:
+        yield pair
+        await asyncio.sleep(0)  # others may run: a long list of pairs must not hold up the event loop
+
+
 class _Bench:
     """What one worker works with: a server for programs and, once it is needed, one for the problems' own code."""
 
@@ -247,11 +314,6 @@ def _job(trial: Trial, limits: Limits, tokens: dict[int, str]) -> dict[str, Any]
         **limits.job(),
         "file_bytes": max(limits.output_bytes + 1, longest),
     }
-
-
-def _renumber(item: tuple[Program, Future[Verdict]]) -> Verdict:
-    program, future = item
-    return replace(future.result(), index=program.index)
 
 
 def _normalised(code: str) -> str:

@@ -79,14 +79,16 @@ class Sheet:
     def borderline(self, limits: Limits) -> bool:
         """Does all hang on one time-out that another run may not have? Then it is run again, alone, before it counts.
 
-        All other tests that were run must have passed, and either there are some (a program that only loops has none), or the program
-        was starved: stopped by wall time with a quarter of its CPU time used, so it did not just wait.
+        All other tests that were run must have passed. And either there are some (a program that only loops has none) and this one was
+        stopped by its CPU time, or the program was starved: stopped by wall time with a quarter of its CPU time used, so it did not
+        just wait.
         """
         late = [test for test in self.tests if test.outcome is not Outcome.PASSED_TEST]
         if self.broken is not None or len(late) != 1 or late[0].error_type != "Timeout":
             return False
-        starved = limits.cpu_seconds / 4 <= late[0].cpu_seconds < limits.cpu_seconds
-        return starved or len(self.tests) > 1
+        if late[0].cpu_seconds >= limits.cpu_seconds:
+            return len(self.tests) > 1
+        return late[0].cpu_seconds >= limits.cpu_seconds / 4
 
     def close(self) -> Verdict:
         """The verdict. A program passes when every test was run and passed; nothing else is a pass."""
@@ -125,5 +127,6 @@ class Sheet:
 
 
 def no_verdict(trial: Trial, tier: str, why: str) -> Verdict:
+    """The verdict of a program that could not be judged: `why` says what failed."""
     plan = trial.plan
     return Verdict(trial.problem.id, -1, None, total=len(plan.decide), tier=tier, trust=plan.trust, comparator=plan.comparator, harness_error=why)
