@@ -1,12 +1,14 @@
 """Tests that are code, run apart from the program: what programs attempt against them, and what the program cannot reach."""
 
+import threading
 import time
 from typing import Any
 
 import pytest
 
+from coderl.errors import SandboxError
 from coderl.records import Outcome, Problem, Program, Test, Verdict
-from coderl.sandbox import Judge
+from coderl.sandbox import Judge, Limits
 
 SECRET = 918_273_645
 CHECK = f"def check(candidate):\n    for n in range(3):\n        assert candidate(n) == {SECRET} + n, 'wrong'"
@@ -154,6 +156,37 @@ def test_each_test_has_the_program_for_itself_and_stopping_leaves_the_rest(lonel
 def test_test_code_that_does_not_load_is_no_fault_of_the_program(lonely: Judge) -> None:
     verdict = apart(lonely, HONEST, starter_code="import math\nlost = math.nothing\n")
     assert verdict.outcome is None and verdict.harness_error is not None and "cannot be loaded" in verdict.harness_error
+
+
+@pytest.mark.parametrize("tier", ["B", "C"])
+def test_lower_tiers_run_tests_apart_too(tier: str) -> None:
+    try:
+        judge = Judge(1, Limits(cpu_seconds=0.3, memory_mib=256), tier=tier)
+    except SandboxError as error:
+        pytest.skip(str(error))
+    with judge:
+        assert apart(judge, HONEST).is_pass
+        assert apart(judge, "def f(n):\n    return 0").outcome is Outcome.FAILED_TEST
+        for name in ("never returns", "floods", "ends well", "closes all files", "writes into all files"):
+            code, kind = ATTACKS[name]
+            assert apart(judge, code).error_type == kind
+        assert apart(judge, HONEST).is_pass
+
+
+@pytest.mark.parametrize("which", ["program", "checker"])
+def test_either_server_may_be_killed_and_the_program_is_judged(which: str) -> None:
+    """Killed in the middle of a test: both are replaced, the program is tried once more."""
+    with Judge(1, Limits(cpu_seconds=2.0)) as judge:
+        assert apart(judge, HONEST).is_pass
+        bench = judge._benches.get()
+        judge._benches.put(bench)
+        server = bench._servers[which]
+        killer = threading.Timer(0.3, server.interrupt)
+        killer.start()
+        verdict = apart(judge, f"import time\ndef f(n):\n    time.sleep(0.3)\n    return {SECRET} + n")
+        killer.join()
+        assert verdict.is_pass and verdict.harness_error is None
+        assert bench._servers[which] is not server
 
 
 def test_an_argument_that_is_no_plain_data_is_named(lonely: Judge) -> None:

@@ -17,8 +17,15 @@ BURN = "import time\ndef burn(s):\n    end = time.process_time() + s\n    while 
 
 @pytest.fixture(scope="module")
 def tight() -> Iterator[Judge]:
-    """One worker; 0.8 s of CPU time, 1.8 s of wall time."""
-    with Judge(1, Limits(cpu_seconds=CPU, wall_factor=1.25)) as judge:
+    """0.8 s of CPU time, and wall time in plenty, so that a busy machine starves no program."""
+    with Judge(1, Limits(cpu_seconds=CPU, wall_factor=10)) as judge:
+        yield judge
+
+
+@pytest.fixture(scope="module")
+def hasty() -> Iterator[Judge]:
+    """0.8 s of CPU time, 3 s of wall time."""
+    with Judge(1, Limits(cpu_seconds=CPU, wall_factor=2.5)) as judge:
         yield judge
 
 
@@ -46,8 +53,6 @@ HOPELESS = {
     "loops in two tests": ("n = int(input())\nwhile n: pass\nprint(n)", 3),
     "is wrong in another test": ("n = int(input())\nwhile n == 2: pass\nprint(0)", 3),
     "fails in another test": ("n = int(input())\nwhile n == 2: pass\nprint(0 // n * n)", 3),
-    "only waits": ("import time\ntime.sleep(60)", 1),
-    "only waits in one test": ("import time\nn = int(input())\nif n == 1: time.sleep(60)\nprint(n)", 3),
 }
 
 
@@ -59,10 +64,23 @@ def test_a_hopeless_program_costs_one_run(tight: Judge, name: str) -> None:
     assert verdict.cpu_seconds < 1.1 * CPU * tests
 
 
-def test_a_program_that_the_machine_starved_is_run_again(tight: Judge) -> None:
+WAITING = {
+    "only waits": ("import time\ntime.sleep(60)", 1),
+    "only waits in one test": ("import time\nn = int(input())\nif n == 1: time.sleep(60)\nprint(n)", 3),
+}
+
+
+@pytest.mark.parametrize("name", WAITING)
+def test_a_program_that_waits_costs_one_run(hasty: Judge, name: str) -> None:
+    code, tests = WAITING[name]
+    verdict = judged(hasty, code, tests)
+    assert (verdict.error_type, verdict.extra) == ("Timeout", {})
+
+
+def test_a_program_that_the_machine_starved_is_run_again(hasty: Judge) -> None:
     """Stopped by wall time with a good part of its CPU time used. Here a moment plays the machine: until then there is nothing to be had."""
-    moment = time.time() + 3.0
-    verdict = judged(tight, f"{BURN}burn({CPU / 2})\nwhile time.time() < {moment}: time.sleep(0.02)\nprint(input())", 1)
+    moment = time.time() + 4.5
+    verdict = judged(hasty, f"{BURN}burn({0.35 * CPU})\nwhile time.time() < {moment}: time.sleep(0.05)\nprint(input())", 1)
     assert verdict.is_pass and verdict.extra == {"run_again": True}
 
 
