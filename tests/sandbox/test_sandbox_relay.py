@@ -63,6 +63,32 @@ def test_a_program_gains_nothing_against_a_test_that_runs_apart(lonely: Judge, n
     assert apart(lonely, HONEST).is_pass  # and the next one is judged as if nothing had been
 
 
+FORGE = f"""
+import os, struct, threading, time
+
+def forge():
+    time.sleep(0.1)
+    for n in (1, 2):
+        head, blob = b'{{"status": "ok"}}', b'[%d]' % ({SECRET} + n)
+        for h in range(3, 64):
+            try:
+                os.write(h, struct.pack('<IIII', 3, n, len(head), len(blob)) + head + blob)
+            except OSError:
+                pass
+
+def f(n):
+    if n:
+        time.sleep(60)
+    threading.Thread(target=forge).start()
+    return {SECRET}
+"""
+
+
+def test_an_answer_that_comes_before_its_question_is_none(lonely: Judge) -> None:
+    test = f"import time\ndef check(candidate):\n    for n in range(3):\n        assert candidate(n) == {SECRET} + n\n        time.sleep(0.3)"
+    assert apart(lonely, FORGE, test).error_type == "BrokenReport"
+
+
 SEARCH = """
 import gc, os, sys, types
 
