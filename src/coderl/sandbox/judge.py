@@ -29,7 +29,7 @@ from .sheet import Sheet, Trial, no_verdict
 from .tiers import LAYERS, probe
 
 MAX_PROGRAM_BYTES = 32 << 20
-SECOND_CHANCE = 1.2  # times the CPU limit, for a program that is run again alone
+SECOND_CHANCE = 1.5  # times the CPU limit, for a program that is run again alone: a busy machine takes that much more CPU time
 _WINDOW, _REMEMBERED, _PLANS = 16, 1024, 256
 Pairs = Iterable[tuple[Problem, Program]]
 _NUMPY = re.compile(r"\bnumpy\b|\bnp\b")
