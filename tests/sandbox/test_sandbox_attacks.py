@@ -371,7 +371,7 @@ CODE_TEST = Problem(
     statement="",
     kind="assert",
     entry_point="f",
-    tests=(Test(code="def check(candidate):\n    for n in range(3):\n        assert candidate(n) == n + 1"),),
+    tests=(Test(code="class Mine: pass\ndef check(candidate):\n    for n in range(3):\n        assert candidate(n) == n + 1"),),  # not apart
 )
 
 
