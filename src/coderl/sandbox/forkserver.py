@@ -39,7 +39,7 @@ class ServerGone(Exception):
 
 
 class Event(NamedTuple):
-    """One report: `kind` "ready", "compile", "load", "test" or "end"; its fields; the bytes that came with it."""
+    """One report: `kind` "ready", "compile", "load", "ask", "test" or "end"; its fields; the bytes that came with it."""
 
     kind: str
     data: dict[str, Any]
@@ -143,10 +143,14 @@ class ForkServer:
         """The current job need not go on; its "end" still comes."""
         self._send({"stop": self._jobs})
 
-    def _send(self, message: dict[str, Any]) -> None:
+    def feed(self, blob: bytes, fresh: bool = False) -> None:
+        """What the current job waits for: a call for a job that is fed, or the answer for one that asked. `fresh`: its time starts anew."""
+        self._send({"feed": self._jobs, "fresh": fresh}, blob)
+
+    def _send(self, message: dict[str, Any], blob: bytes = b"") -> None:
         text = json.dumps(message).encode()
         try:
-            self._socket.sendall(FRAME.pack(len(text), 0) + text)
+            self._socket.sendall(FRAME.pack(len(text), len(blob)) + text + blob)
         except OSError as error:
             raise ServerGone(self._why(f"it took no message ({error})")) from None
 

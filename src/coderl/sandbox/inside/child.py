@@ -22,11 +22,11 @@ import sys
 import threading
 import types
 
-from . import seccomp, values
+from . import remote, seccomp, values
 
 FILENAME = "<program>"
 HEADER = struct.Struct("<IIII")  # event, test number, length of the JSON header, length of the blob
-COMPILED, LOADED, TESTED = 1, 2, 3
+COMPILED, LOADED, TESTED, ASKED = 1, 2, 3, 4
 LOST_CHANNEL = 97
 _CHUNK = 1 << 20
 _WRAPPED = ("'return' outside function", "no binding for nonlocal", "nonlocal declaration not allowed at module level")
@@ -111,10 +111,11 @@ def compile_program(code, wrap):
 
 
 class Child:
-    """One forked process and its job. `streams` are the memory files for standard input and output, or None for call tests."""
+    """One forked process and its job. `streams` are the memory files for standard input and output, or None for call tests; `inbox` is
+    where calls of a job that is fed, and answers to a job that asks, come in."""
 
-    def __init__(self, job, channel, streams, names):
-        self.job, self.channel, self.streams, self.names = job, channel, streams, names
+    def __init__(self, job, channel, streams, names, inbox):
+        self.job, self.channel, self.streams, self.names, self.inbox = job, channel, streams, names, inbox
         self.limit, self.set_seed = job["output_bytes"], random.seed
         self.dup2, self.ftruncate, self.pwrite, self.pread, self.lseek, self.fstat = os.dup2, os.ftruncate, os.pwrite, os.pread, os.lseek, os.fstat
         self.null, self.open_file, self.collect = job["null"], io.open, gc.collect
@@ -254,6 +255,7 @@ class Child:
         sys.modules[self.job["module"]] = module
         space = module.__dict__
         space.update(self.names, __builtins__=builtins)
+        space.update({name: remote.stub(name, self.ask, self.limit, self.note) for name in self.job.get("asks", ())})
         status = {"status": "ok"}
         try:
             exec(code, space)
@@ -262,12 +264,28 @@ class Child:
         self.channel.send(LOADED, first, status)
         if status["status"] != "ok":
             self.exit(0)
-        for number in range(first, len(self.job["tests"])):
-            self.run_call(space, number, self.job["tests"][number])
+        for number, test in self.tests(first):
+            self.run_call(space, number, test)
+
+    def tests(self, first):
+        if "fed" not in self.job:
+            yield from list(enumerate(self.job["tests"]))[first:]
+            return
+        while True:
+            yield first, self.inbox.receive()
+            first += 1
+
+    def ask(self, call):
+        """From test code: have the program called in the process where it lives, and wait for what it gives."""
+        self.channel.send(ASKED, self.number, {"status": "ok"}, call)
+        return self.inbox.receive()
+
+    def note(self, error):
+        self.raised = error
 
     def run_call(self, space, number, test):
         self.reset()
-        blob = b""
+        self.number, self.raised, blob = number, None, b""
         try:
             if "check" in test:
                 status = self.run_check(space, test)
@@ -300,7 +318,7 @@ class Child:
             if test["entry"] is not None:
                 space["check"](find(space, test["entry"]))
         except AssertionError as error:
-            if innermost(error) == FILENAME:
+            if innermost(error) == FILENAME or error is self.raised:
                 raise  # the program's own assertion: an error like any other
             return {"status": "failed", **describe(error)}
         return {"status": "ok", "token": test["token"]}
@@ -341,7 +359,7 @@ def numpy_plain(value):
     return value
 
 
-def start(job, first, channel, streams, names, close):
+def start(job, first, channel, streams, names, close, letters=None):
     """Entry point in the forked process; never returns. `close` are the server's own handles."""
     try:
         for handle in close:
@@ -349,7 +367,8 @@ def start(job, first, channel, streams, names, close):
         gc.enable()
         os.chdir(job["folder"])
         confine(job, os.getpid(), job["secure"])
-        Child(job, Channel(channel), streams, names).run(first)
+        inbox = None if letters is None else remote.Inbox(letters, lambda exit=os._exit: exit(LOST_CHANNEL))
+        Child(job, Channel(channel), streams, names, inbox).run(first)
     except BaseException as error:
         try:
             os.write(channel, HEADER.pack(0, 0, 0, 0) + repr(error).encode())

@@ -22,6 +22,7 @@ import sys
 import time
 
 from . import child as children
+from . import remote
 
 FRAME = struct.Struct("<II")
 _TRACE_SIGNAL = signal.SIGRTMIN + 5
@@ -155,7 +156,8 @@ class Server:
             names["np"] = sys.modules["numpy"]
         self.prepare(job)
         spent, first = 0.0, 0
-        while first is not None and first < len(job["tests"]):
+        forks = 1 if "fed" in job else len(job["tests"])  # calls that come one by one are made in one fork
+        while first is not None and first < forks:
             run = Run(self, job, names, first)
             first = run.watch()
             spent += run.cpu
@@ -167,7 +169,7 @@ class Server:
         with open(self.statm, "rb", closefd=False) as stream:
             stream.seek(0)
             own = int(stream.read().split()[0]) * resource.getpagesize()
-        cpu = int(job["cpu_seconds"] * (len(job["tests"]) + 2)) + 2
+        cpu = int(job["cpu_seconds"] * (job.get("fed", len(job["tests"])) + 2)) + 2
         job["rlimits"] = [
             (resource.RLIMIT_AS, own + job["memory_bytes"]),
             (resource.RLIMIT_CPU, cpu),
@@ -227,6 +229,8 @@ class Run:
         self.server, self.job, self.test, self.phase, self.cpu = server, job, first, "compile", 0.0
         self.first, self.buffer, self.open = first, bytearray(), True
         self.status: int | None = None
+        self.fed, self.idle = "fed" in job, None
+        self.letters = remote.Letters() if "fed" in job or "asks" in job else None
         streams = None
         if job["mode"] == "stdin":
             streams = (os.memfd_create("in"), os.memfd_create("out"))
@@ -237,7 +241,9 @@ class Run:
         if self.pid == 0:
             if not server.spaces:
                 detach(server.secure)
-            children.start(job, first, writing, streams, names, (server.handle, self.reports, server.statm))
+            children.start(job, first, writing, streams, names, (server.handle, self.reports, server.statm), self.letters)
+        if self.letters is not None:
+            self.letters.forked()
         for handle in (writing, *(streams or ())):
             os.close(handle)
         self.clock = Watch(self.pid)
@@ -252,10 +258,14 @@ class Run:
         finally:
             self.end()
             os.close(self.reports)
+            if self.letters is not None:
+                self.letters.close()
 
     def loop(self):
         while True:
             cpu, wall = self.clock.used()
+            if self.idle is not None:
+                wall = 0.0  # it waits for the judge
             if cpu >= self.job["cpu_seconds"] or wall >= self.job["wall_seconds"]:
                 return self.give_up("Timeout", self.timeout_message(cpu))
             wait = min(self.job["cpu_seconds"] - cpu, self.job["wall_seconds"] - wall)
@@ -273,8 +283,19 @@ class Run:
                         return result
 
     def stopped(self):
-        message, _ = receive_message(self.server.handle)
+        message, blob = receive_message(self.server.handle)
+        if message.get("feed") == self.job["number"] and self.letters is not None:
+            self.resume(message["fresh"])
+            self.letters.deliver(blob)
         return message.get("stop") == self.job["number"]
+
+    def resume(self, fresh):
+        """What the child waited for is there. `fresh`: its time starts anew; else only the waiting does not count."""
+        if fresh:
+            self.clock.restart()
+        elif self.idle is not None:
+            self.clock.wall_mark += time.monotonic() - self.idle
+        self.idle = None
 
     def timeout_message(self, cpu):
         limit = self.job["cpu_seconds"]
@@ -294,7 +315,8 @@ class Run:
             if event == 0:
                 sys.exit(f"the child could not start: {bytes(self.buffer[size:])!r}")
             expected = {"compile": children.COMPILED, "load": children.LOADED, "test": children.TESTED}[self.phase]
-            if event != expected or test != self.test or header > _HEADER_LIMIT:
+            asks = event == children.ASKED and self.phase == "test" and "asks" in self.job
+            if not (event == expected or asks) or test != self.test or header > _HEADER_LIMIT or self.idle is not None:
                 return True, self.give_up("BrokenReport", "the program wrote into the judge's channel")
             if blob > 2 * self.job["output_bytes"] + 4096:
                 return True, self.give_up("OutputLimit", f"a result of more than {self.job['output_bytes']} bytes")
@@ -302,10 +324,15 @@ class Run:
                 break
             text, rest = bytes(self.buffer[size : size + header]), bytes(self.buffer[size + header : size + header + blob])
             del self.buffer[: size + header + blob]
-            over = self.report(text, rest)
+            over = self.ask(rest) if asks else self.report(text, rest)
             if over:
                 return True, None
         return False, None
+
+    def ask(self, blob):
+        """Pass on a question of test code."""
+        send_message(self.server.handle, {"event": "ask", "test": self.test}, blob)
+        self.idle = time.monotonic()
 
     def report(self, text, blob):
         """Pass on one whole report; True when the job is over."""
@@ -317,13 +344,22 @@ class Run:
             fields, status, blob = {"type": "BrokenReport", "message": "the program wrote into the judge's channel", "line": None}, "error", b""
         phase = self.phase
         cpu, wall = self.clock.used()
-        self.clock.restart()
+        if phase != "test" or not self.fed:
+            self.clock.restart()
         send_message(self.server.handle, {"event": phase, "test": self.test, "status": status, "cpu": cpu, "wall": wall, **fields}, blob)
         if phase != "test":
             self.phase = "test" if phase == "load" or self.job["mode"] == "stdin" else "load"
+            self.wait_if_fed()
             return status != "ok"
         self.test += 1
+        self.wait_if_fed()
+        if self.fed:
+            return False
         return self.test >= len(self.job["tests"]) or (self.job["stop"] and status != "ok")
+
+    def wait_if_fed(self):
+        if self.fed and self.phase == "test":
+            self.idle = time.monotonic()
 
     def ended(self):
         if self.status is None:
