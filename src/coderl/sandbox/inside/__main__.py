@@ -56,7 +56,7 @@ def serve(settings, layers, names):
     os.umask(0o077)
     os.chdir(state.folder or "/")
     if "seccomp" in layers:
-        seccomp.install(seccomp.server_filter(read_only="landlock" not in layers))
+        seccomp.install(seccomp.prepare(seccomp.server_filter(read_only="landlock" not in layers)))
     for name in [name for name in sys.modules if name.split(".")[0] == "inside"]:
         del sys.modules[name]
     gc.freeze()

@@ -13,6 +13,7 @@ import importlib.util
 import itertools
 import json
 import os
+import random
 import re
 import resource
 import select
@@ -22,12 +23,13 @@ import sys
 import time
 
 from . import child as children
-from . import remote
+from . import kernel, remote, seccomp
 
 FRAME = struct.Struct("<II")
 _TRACE_SIGNAL = signal.SIGRTMIN + 5
 _TRACE_LINE = re.compile(rb'File "<program>", line (\d+)')
 _HEADER_LIMIT = 1 << 16
+_OK = json.dumps(children.FINE).encode()
 _APPS_NAMES = """
 import sys, time, itertools, collections, math, fractions, random, heapq
 from itertools import accumulate, product, permutations, combinations
@@ -37,6 +39,10 @@ from math import sqrt, sin, cos, tan, ceil, fabs, floor, gcd, exp, log, log2
 from typing import List, Tuple
 from heapq import *
 """
+_LIMITED = (
+    *(resource.RLIMIT_AS, resource.RLIMIT_CPU, resource.RLIMIT_FSIZE, resource.RLIMIT_NOFILE, resource.RLIMIT_CORE),
+    resource.RLIMIT_NPROC,  # counts by user: only where the user is the sandbox's own
+)
 _WARM = "bisect copy datetime decimal enum functools inspect operator queue re statistics string textwrap typing dataclasses contextlib"
 
 
@@ -63,7 +69,11 @@ def receive_message(handle):
 
 def send_message(handle, message, blob=b""):
     text = json.dumps(message).encode()
-    view = memoryview(FRAME.pack(len(text), len(blob)) + text + blob)
+    send_bytes(handle, FRAME.pack(len(text), len(blob)) + text + blob)
+
+
+def send_bytes(handle, data):
+    view = memoryview(data)
     try:
         while view:
             view = view[os.write(handle, view) :]
@@ -132,7 +142,11 @@ class Server:
         self.null = os.open("/dev/null", os.O_RDWR)
         self.trace = os.memfd_create("trace")
         faulthandler.register(_TRACE_SIGNAL, file=self.trace, all_threads=False)
-        self.numpy_tried = False
+        self.numpy_tried, self.outbox = False, b""
+        self.filter = seccomp.ChildFilter() if self.secure else None
+        self.hard = {kind: resource.getrlimit(kind)[1] for kind in _LIMITED}
+        self.page = resource.getpagesize()
+        random.seed(0)
         gc.disable()
         gc.collect()
         gc.freeze()
@@ -144,6 +158,15 @@ class Server:
             message, _ = receive_message(self.handle)
             if "code" in message:
                 self.run(message)
+
+    def say(self, message, blob=b""):
+        """To the judge, with the next flush."""
+        text = json.dumps(message).encode()
+        self.outbox += FRAME.pack(len(text), len(blob)) + text + blob
+
+    def flush(self):
+        data, self.outbox = self.outbox, b""
+        send_bytes(self.handle, data)
 
     def run(self, job):
         if job["numpy"] and not self.numpy_tried:
@@ -162,23 +185,16 @@ class Server:
             first = run.watch()
             spent += run.cpu
             self.clean()
-        send_message(self.handle, {"event": "end", "cpu": spent})
+        self.say({"event": "end", "cpu": spent})
+        self.flush()
 
     def prepare(self, job):
-        job.update(secure=self.secure, null=self.null, folder=self.folder or "/", module="program")
-        with open(self.statm, "rb", closefd=False) as stream:
-            stream.seek(0)
-            own = int(stream.read().split()[0]) * resource.getpagesize()
+        job.update(null=self.null, folder=self.folder or "/", module="program", filter=self.filter)
+        own = int(os.pread(self.statm, 64, 0).split(None, 1)[0]) * self.page
         cpu = int(job["cpu_seconds"] * (job.get("fed", len(job["tests"])) + 2)) + 2
-        job["rlimits"] = [
-            (resource.RLIMIT_AS, own + job["memory_bytes"]),
-            (resource.RLIMIT_CPU, cpu),
-            (resource.RLIMIT_FSIZE, job["file_bytes"]),
-            (resource.RLIMIT_NOFILE, 256),
-            (resource.RLIMIT_CORE, 0),
-        ]
-        if self.spaces:
-            job["rlimits"].append((resource.RLIMIT_NPROC, 256))
+        wanted = (own + job["memory_bytes"], cpu, job["file_bytes"], 256, 0, 256)
+        limits = zip(_LIMITED, wanted) if self.spaces else zip(_LIMITED[:-1], wanted)
+        job["rlimits"] = [(kind, value if (hard := self.hard[kind]) < 0 else min(value, hard)) for kind, value in limits]
 
     def clean(self):
         """End and reap every process that is left; empty the scratch folder."""
@@ -231,33 +247,38 @@ class Run:
         self.status: int | None = None
         self.fed, self.idle = "fed" in job, None
         self.letters = remote.Letters() if "fed" in job or "asks" in job else None
-        streams = None
-        if job["mode"] == "stdin":
-            streams = (os.memfd_create("in"), os.memfd_create("out"))
+        streams = (os.memfd_create("in"), os.memfd_create("out")) if job["mode"] == "stdin" else None
+        job.update(streams=streams, letters=self.letters, space=names)
         self.reports, writing = os.pipe()
+        self.bell, ringing = os.pipe()
+        os.set_blocking(self.reports, False)
         os.ftruncate(server.trace, 0)
         os.lseek(server.trace, 0, os.SEEK_SET)
-        self.pid = os.fork()
+        gc.freeze()  # a collection in the child would look at, and so copy, all that was made since the last one
+        self.pid = kernel.fork()
         if self.pid == 0:
             if not server.spaces:
                 detach(server.secure)
-            children.start(job, first, writing, streams, names, (server.handle, self.reports, server.statm), self.letters)
+            children.start(job, first, (writing, ringing), (server.handle, self.reports, self.bell, server.statm))
         if self.letters is not None:
             self.letters.forked()
-        for handle in (writing, *(streams or ())):
+        for handle in (writing, ringing, *(streams or ())):
             os.close(handle)
         self.clock = Watch(self.pid)
         self.poll = select.poll()
-        self.poll.register(self.reports, select.POLLIN)
+        self.poll.register(self.bell, select.POLLIN)
         self.poll.register(server.handle, select.POLLIN)
 
     def watch(self):
         """Until the child has ended. Returns the test at which a new fork goes on, or None when the job is over."""
         try:
-            return self.loop()
+            following = self.loop()
+            self.server.flush()
+            return following
         finally:
             self.end()
             os.close(self.reports)
+            os.close(self.bell)
             if self.letters is not None:
                 self.letters.close()
 
@@ -267,18 +288,25 @@ class Run:
             if self.idle is not None:
                 wall = 0.0  # it waits for the judge
             if cpu >= self.job["cpu_seconds"] or wall >= self.job["wall_seconds"]:
+                where = (self.test, self.phase)
+                done, result = self.read()  # tests that ended without ringing
+                if done:
+                    return result
+                if where != (self.test, self.phase):
+                    continue
                 return self.give_up("Timeout", self.timeout_message(cpu))
             wait = min(self.job["cpu_seconds"] - cpu, self.job["wall_seconds"] - wall)
             if not self.open:
                 if self.ended():
-                    return self.classify()
+                    done, result = self.read()
+                    return result if done else self.classify()
                 wait = min(wait, 0.005)
             for handle, event in self.poll.poll(max(1.0, wait * 1000)):
                 if handle == self.server.handle:
                     if self.stopped():
                         return None
                 elif event:
-                    done, result = self.read()
+                    done, result = self.rung()
                     if done:
                         return result
 
@@ -301,15 +329,44 @@ class Run:
         limit = self.job["cpu_seconds"]
         return f"more than {limit:g} s of CPU time" if cpu >= limit else f"more than {self.job['wall_seconds']:g} s of waiting"
 
+    def rung(self):
+        """The bell: there is something to read, or the child has ended or closed it."""
+        if not os.read(self.bell, 4096):
+            self.open = False
+            self.poll.unregister(self.bell)
+        return self.read()
+
     def read(self):
         """Take in what the child wrote. (True, next test or None) when the job or this fork is over."""
-        data = os.read(self.reports, 1 << 20)
-        if not data:
-            self.open = False
-            self.poll.unregister(self.reports)
-            return False, None
-        self.buffer += data
-        size = children.HEADER.size
+        try:
+            while data := os.read(self.reports, 1 << 16):
+                self.buffer += data
+                done, result = self.take()
+                if done:
+                    return True, result
+        except BlockingIOError:
+            pass
+        finally:
+            self.server.flush()
+        return False, None
+
+    def whole(self):
+        """How many whole reports there are."""
+        count, at, size = 0, 0, children.HEADER.size
+        while len(self.buffer) >= at + size:
+            _, _, header, blob = children.HEADER.unpack_from(self.buffer, at)
+            at += size + header + blob
+            count += len(self.buffer) >= at
+        return count
+
+    def take(self):
+        """Pass on the whole reports. Tests that ended between two looks share their time equally."""
+        count, size = self.whole(), children.HEADER.size
+        if count:
+            cpu, wall = self.clock.used()
+            self.share = (cpu / count, wall / count)
+            if self.phase != "test" or not self.fed:
+                self.clock.restart()
         while len(self.buffer) >= size:
             event, test, header, blob = children.HEADER.unpack_from(self.buffer)
             if event == 0:
@@ -331,22 +388,20 @@ class Run:
 
     def ask(self, blob):
         """Pass on a question of test code."""
-        send_message(self.server.handle, {"event": "ask", "test": self.test}, blob)
+        self.server.say({"event": "ask", "test": self.test}, blob)
         self.idle = time.monotonic()
 
     def report(self, text, blob):
         """Pass on one whole report; True when the job is over."""
         try:
-            header = json.loads(text)
+            header = children.FINE if text == _OK else json.loads(text)
             status = str(header["status"])
             fields = {name: header.get(name) for name in ("type", "message", "line", "token")}
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             fields, status, blob = {"type": "BrokenReport", "message": "the program wrote into the judge's channel", "line": None}, "error", b""
         phase = self.phase
-        cpu, wall = self.clock.used()
-        if phase != "test" or not self.fed:
-            self.clock.restart()
-        send_message(self.server.handle, {"event": phase, "test": self.test, "status": status, "cpu": cpu, "wall": wall, **fields}, blob)
+        cpu, wall = self.share
+        self.server.say({"event": phase, "test": self.test, "status": status, "cpu": cpu, "wall": wall, **fields}, blob)
         if phase != "test":
             self.phase = "test" if phase == "load" or self.job["mode"] == "stdin" else "load"
             self.wait_if_fed()
@@ -404,7 +459,7 @@ class Run:
         self.end()
         cpu = max(cpu, self.cpu - self.clock.cpu_mark)
         fields = {"type": kind, "message": message, "line": line}
-        send_message(self.server.handle, {"event": self.phase, "test": self.test, "status": "error", "cpu": cpu, "wall": wall, **fields})
+        self.server.say({"event": self.phase, "test": self.test, "status": "error", "cpu": cpu, "wall": wall, **fields})
         if self.phase != "test" or self.job["stop"]:
             return None
         return self.test + 1
