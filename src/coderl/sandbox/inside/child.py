@@ -1,7 +1,7 @@
 """The forked process: limits itself, compiles the program, runs it on one test after the other, and reports each test.
 
 It holds the program and the inputs; expected outputs never come here (except in tests that must run as code, whose verdicts say
-"child"). What it reports is only data for the judge to look at: nothing here decides. A report is five numbers, a JSON header and a
+"child"). What it reports is only data for the judge to look at: nothing here decides. A report is four numbers, a JSON header and a
 blob (the encoded result, or the standard output as raw bytes).
 
 The names that this module needs while a program runs are bound before it starts, so a program that replaces `os.write` or
@@ -13,65 +13,21 @@ import atexit
 import builtins
 import gc
 import io
-import json
 import os
 import random
 import resource
-import struct
 import sys
 import threading
-import time
 import types
+from typing import Any
 
 from . import remote, values
+from .channel import ASKED, COMPILED, FINE, HEADER, LOADED, LOST_CHANNEL, TESTED, Channel
 
 FILENAME = "<program>"
-HEADER = struct.Struct("<IIII")  # event, test number, length of the JSON header, length of the blob
-COMPILED, LOADED, TESTED, ASKED = 1, 2, 3, 4
-LOST_CHANNEL = 97
-FINE = {"status": "ok"}
-_OK = json.dumps(FINE).encode()
-_CHUNK, _QUIET, _PAUSE = 1 << 20, 1 << 14, 0.002  # bytes, bytes, seconds
+_CHUNK = 1 << 20
 _WRAPPED = ("'return' outside function", "no binding for nonlocal", "nonlocal declaration not allowed at module level")
 _IMPORTS = (ast.Import, ast.ImportFrom)
-
-
-class Channel:
-    """Writes reports to the fork server: the data into one pipe, and into another, the bell, a byte that wakes it.
-
-    The bell rings at once where the server is waited for, else at most every 2 ms, so that short tests cost no change of process. What
-    was written is in the pipe and is read even if the child is dead by then.
-    """
-
-    def __init__(self, handle, bell, eager):
-        self.handle, self.bell, self.eager, self.pending = handle, bell, eager, 0
-        self.write, self.dumps, self.exit, self.now = os.write, json.dumps, os._exit, time.monotonic
-        self.rung = self.now()
-
-    def send(self, event, test, header, blob=b""):
-        text = _OK if header is FINE else self.dumps(header).encode("utf-8", "replace")
-        self.send_bytes(HEADER.pack(event, test, len(text), len(blob)) + text + blob)
-
-    def send_bytes(self, data):
-        try:
-            if len(data) <= _QUIET:
-                self.pending += len(data)
-                while data:
-                    data = data[self.write(self.handle, data) :]
-                now = self.now()
-                if self.eager or self.pending > _QUIET or now - self.rung > _PAUSE:
-                    self.ring(now)
-                return
-            view = memoryview(data)
-            while view:
-                view = view[self.write(self.handle, view[:_QUIET]) :]
-                self.ring(self.now())
-        except OSError:
-            self.exit(LOST_CHANNEL)
-
-    def ring(self, now):
-        self.write(self.bell, b"!")
-        self.rung, self.pending = now, 0
 
 
 class Failure(Exception):
@@ -147,7 +103,7 @@ class Child:
     def take(self, job, channel):
         self.job, self.channel, self.streams, self.names, self.null = job, channel, job["streams"], job["space"], job["null"]
         letters = job["letters"]
-        self.inbox = None if letters is None else remote.Inbox(letters, lambda exit=os._exit: exit(LOST_CHANNEL))
+        self.inbox: Any = None if letters is None else remote.Inbox(letters, lambda exit=os._exit: exit(LOST_CHANNEL))
         self.limit, self.draws = job["output_bytes"], "random" in job["code"]
         self.opens_files = "open(" in job["code"] or "FileIO(" in job["code"]
         self.recursion = sys.getrecursionlimit() + depth() + 2
@@ -401,7 +357,7 @@ def numpy_plain(value):
 
 def null_streams():
     """`sys.stdin`, `stdout` and `stderr` of programs whose functions are called; made once, before any fork."""
-    return tuple(io.open(handle, mode, encoding="utf-8", errors="surrogateescape", closefd=False) for handle, mode in ((0, "r"), (1, "w"), (2, "w")))
+    return tuple(open(handle, mode, encoding="utf-8", errors="surrogateescape", closefd=False) for handle, mode in ((0, "r"), (1, "w"), (2, "w")))
 
 
 CHILD = Child()  # one in the server, so one in each fork
@@ -415,7 +371,7 @@ def start(job, first, channel, close):
         gc.enable()
         os.chdir(job["folder"])
         confine(job["rlimits"], job["filter"])
-        CHILD.take(job, Channel(*channel, "fed" in job or "asks" in job)).run(first)
+        CHILD.take(job, Channel(channel[0], channel[1], "fed" in job or "asks" in job)).run(first)
     except BaseException as error:
         try:
             os.write(channel[0], HEADER.pack(0, 0, 0, 0) + repr(error).encode())

@@ -22,14 +22,13 @@ import struct
 import sys
 import time
 
+from . import channel, kernel, remote, seccomp
 from . import child as children
-from . import kernel, remote, seccomp
 
 FRAME = struct.Struct("<II")
 _TRACE_SIGNAL = signal.SIGRTMIN + 5
 _TRACE_LINE = re.compile(rb'File "<program>", line (\d+)')
 _HEADER_LIMIT = 1 << 16
-_OK = json.dumps(children.FINE).encode()
 _APPS_NAMES = """
 import sys, time, itertools, collections, math, fractions, random, heapq
 from itertools import accumulate, product, permutations, combinations
@@ -352,27 +351,27 @@ class Run:
 
     def whole(self):
         """How many whole reports there are."""
-        count, at, size = 0, 0, children.HEADER.size
+        count, at, size = 0, 0, channel.HEADER.size
         while len(self.buffer) >= at + size:
-            _, _, header, blob = children.HEADER.unpack_from(self.buffer, at)
+            _, _, header, blob = channel.HEADER.unpack_from(self.buffer, at)
             at += size + header + blob
             count += len(self.buffer) >= at
         return count
 
     def take(self):
         """Pass on the whole reports. Tests that ended between two looks share their time equally."""
-        count, size = self.whole(), children.HEADER.size
+        count, size = self.whole(), channel.HEADER.size
         if count:
             cpu, wall = self.clock.used()
             self.share = (cpu / count, wall / count)
             if self.phase != "test" or not self.fed:
                 self.clock.restart()
         while len(self.buffer) >= size:
-            event, test, header, blob = children.HEADER.unpack_from(self.buffer)
+            event, test, header, blob = channel.HEADER.unpack_from(self.buffer)
             if event == 0:
                 sys.exit(f"the child could not start: {bytes(self.buffer[size:])!r}")
-            expected = {"compile": children.COMPILED, "load": children.LOADED, "test": children.TESTED}[self.phase]
-            asks = event == children.ASKED and self.phase == "test" and "asks" in self.job
+            expected = {"compile": channel.COMPILED, "load": channel.LOADED, "test": channel.TESTED}[self.phase]
+            asks = event == channel.ASKED and self.phase == "test" and "asks" in self.job
             if not (event == expected or asks) or test != self.test or header > _HEADER_LIMIT or self.idle is not None:
                 return True, self.give_up("BrokenReport", "the program wrote into the judge's channel")
             if blob > 2 * self.job["output_bytes"] + 4096:
@@ -394,7 +393,7 @@ class Run:
     def report(self, text, blob):
         """Pass on one whole report; True when the job is over."""
         try:
-            header = children.FINE if text == _OK else json.loads(text)
+            header = channel.FINE if text == channel.FINE_TEXT else json.loads(text)
             status = str(header["status"])
             fields = {name: header.get(name) for name in ("type", "message", "line", "token")}
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
@@ -440,7 +439,7 @@ class Run:
         code = os.waitstatus_to_exitcode(self.status or 0)
         if code == 0 and self.test > self.first and self.phase == "test":
             return self.test  # it asked for a fresh fork, or left between two tests: the next test finds out
-        if code == children.LOST_CHANNEL:
+        if code == channel.LOST_CHANNEL:
             return self.give_up("LostChannel", "the program closed or replaced the files it was given")
         if code == -signal.SIGXCPU:
             return self.give_up("Timeout", f"more than {self.job['cpu_seconds']:g} s of CPU time")
