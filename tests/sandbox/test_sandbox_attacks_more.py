@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from attack_tools import CALL, ECHO, SECRET, attack, needs, pytest_generate_tests  # noqa: F401  (the last one is pytest's)
+from attack_tools import CALL, ECHO, HONEST, SECRET, attack, needs, pytest_generate_tests  # noqa: F401  (the last one is pytest's)
 
 from coderl.records import Outcome, Problem, Program, Test
 from coderl.sandbox import Judge
@@ -175,6 +175,19 @@ def test_quick_tests_before_a_sudden_end_keep_their_results(lonely: Judge) -> No
     assert verdict.error_type == "Exit"
 
 
+def test_the_time_of_a_slow_test_is_its_own(lonely: Judge) -> None:
+    tests = tuple(Test(input=f"{n}\n", output=f"{n}\n") for n in range(8))
+    problem = Problem(id="slow", statement="", kind="stdin", tests=tests)
+    code = "import time\nn = input()\nend = time.process_time() + 0.2\nwhile n == '5' and time.process_time() < end:\n    pass\nprint(n)"
+    seconds = [test.cpu_seconds for test in lonely.grade(problem, [Program("slow", code)])[0].tests]
+    assert 0.19 < seconds[5] < 0.3 and all(second < 0.05 for n, second in enumerate(seconds) if n != 5)
+
+
+def test_a_limit_is_not_stretched_by_reports_that_wait(lonely: Judge) -> None:
+    code = "import time\nend = time.process_time() + 0.45\nwhile time.process_time() < end:\n    pass\nprint(input())"
+    assert lonely.grade(HONEST, [Program("honest", code)])[0].error_type == "Timeout"
+
+
 def test_a_list_whose_methods_lie(lonely: Judge) -> None:
     code = f"""
 class Lie(list):
@@ -254,13 +267,8 @@ def test_all_attacks_are_held_for_an_ordinary_user(tier: str) -> None:
     try:
         copy_suite(folder)
         command = [setpriv, "--reuid=65534", "--regid=65534", "--clear-groups", python, "-B", "-m", "pytest", "-q", "-p", "no:cacheprovider"]
-        command += [
-            "-k",
-            f"tier{tier}",
-            f"--basetemp={folder}/tests/tmp",
-            f"--rootdir={folder}/tests",
-            *(f"{folder}/tests/{name}" for name in FILES[:2]),
-        ]
+        command += ["-k", f"tier{tier}", f"--basetemp={folder}/tests/tmp", f"--rootdir={folder}/tests"]
+        command += [f"{folder}/tests/{name}" for name in FILES[:2]]
         environment = {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(folder), "HOME": str(folder / "tests")}
         done = subprocess.run(command, capture_output=True, text=True, timeout=280, cwd=folder / "tests", env=environment)
     finally:

@@ -13,7 +13,7 @@ import signal
 import sys
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-from inside import kernel, landlock, namespaces, seccomp, server
+from inside import frames, kernel, landlock, namespaces, seccomp, server
 
 del sys.path[0]
 
@@ -60,10 +60,10 @@ def serve(settings, layers, names):
     for name in [name for name in sys.modules if name.split(".")[0] == "inside"]:
         del sys.modules[name]
     gc.freeze()
-    server.send_message(settings["handle"], {"event": "ready", "layers": layers, "pid": os.getpid()})
+    frames.send_message(settings["handle"], {"event": "ready", "layers": layers, "pid": os.getpid()})
     try:
         state.serve(names)
-    except server.Gone:
+    except frames.Gone:
         pass
 
 

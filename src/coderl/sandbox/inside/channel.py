@@ -10,10 +10,11 @@ import time
 
 HEADER = struct.Struct("<IIII")  # event, test number, length of the JSON header, length of the blob
 COMPILED, LOADED, TESTED, ASKED = 1, 2, 3, 4
+RANG = 256  # added to the event of a report behind which the bell rings
 LOST_CHANNEL = 97  # exit code of a child that cannot report
 FINE = {"status": "ok"}
 FINE_TEXT = json.dumps(FINE).encode()
-_QUIET, _PAUSE = 1 << 14, 0.002  # bytes, seconds
+PAUSE, _QUIET = 0.002, 1 << 14  # seconds, bytes
 
 
 class Channel:
@@ -30,22 +31,19 @@ class Channel:
 
     def send(self, event, test, header, blob=b""):
         text = FINE_TEXT if header is FINE else self.dumps(header).encode("utf-8", "replace")
-        self.send_bytes(HEADER.pack(event, test, len(text), len(blob)) + text + blob)
+        self.pending += HEADER.size + len(text) + len(blob)
+        now = self.now()
+        due = self.eager or self.pending > _QUIET or now - self.rung > PAUSE
+        self.send_bytes(HEADER.pack(event | RANG if due else event, test, len(text), len(blob)) + text + blob, due)
 
-    def send_bytes(self, data):
+    def send_bytes(self, data, due=True):
+        """In pieces that fit into the pipe, each announced; a short report that is not due waits for the next bell."""
+        view = memoryview(data)
         try:
-            if len(data) <= _QUIET:
-                self.pending += len(data)
-                while data:
-                    data = data[self.write(self.handle, data) :]
-                now = self.now()
-                if self.eager or self.pending > _QUIET or now - self.rung > _PAUSE:
-                    self.ring(now)
-                return
-            view = memoryview(data)
             while view:
                 view = view[self.write(self.handle, view[:_QUIET]) :]
-                self.ring(self.now())
+                if due:
+                    self.ring(self.now())
         except OSError:
             self.exit(LOST_CHANNEL)
 

@@ -22,7 +22,7 @@ import types
 from typing import Any
 
 from . import remote, values
-from .channel import ASKED, COMPILED, FINE, HEADER, LOADED, LOST_CHANNEL, TESTED, Channel
+from .channel import ASKED, COMPILED, FINE, HEADER, LOADED, LOST_CHANNEL, RANG, TESTED, Channel
 
 FILENAME = "<program>"
 _CHUNK = 1 << 20
@@ -136,7 +136,7 @@ class Child:
                 self.channel.send(TESTED, number, status, self.output(size))
             else:
                 header = self.channel.dumps(status).encode("utf-8", "replace")
-                self.channel.send_bytes(HEADER.pack(TESTED, number, len(header), size) + header)
+                self.channel.send_bytes(HEADER.pack(TESTED | RANG, number, len(header), size) + header)
                 self.send_output(size)
             if status.get("type") == "MemoryLimit":
                 self.exit(0)  # the rest goes on in a fresh fork
