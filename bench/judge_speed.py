@@ -137,8 +137,10 @@ def apps_work(data: Path) -> Pairs:
         cycled = replace(problem, tests=tuple((problem.tests * TESTS)[:TESTS]))
         pairs += [(cycled, Program(problem.id, code, n)) for n, code in enumerate(dict.fromkeys([*codes, *problem.solutions]))]
     with Judge(2, Limits(cpu_seconds=2 * SLOW)) as judge:
-        verdicts = judge.grade_many(pairs, stop_at_first_failure=True)
-        return [pair for pair, verdict in zip(pairs, verdicts, strict=True) if verdict.cpu_seconds <= SLOW and verdict.tests]
+        for stop in (True, False):  # what never ends is found at its first test
+            verdicts = judge.grade_many(pairs, stop_at_first_failure=stop)
+            pairs = [pair for pair, verdict in zip(pairs, verdicts, strict=True) if verdict.cpu_seconds <= SLOW and verdict.error_type != "Timeout"]
+    return pairs
 
 
 def apps_like(meter: Meter, data: Path, rounds: int) -> tuple[int, dict[str, list[Round]]]:
