@@ -27,7 +27,7 @@ from results_file import put_section
 
 from coderl.problems import apps, humaneval
 from coderl.problems.reading import read_rows
-from coderl.records import Problem, Program
+from coderl.records import Problem, Program, Test
 from coderl.sandbox import Judge, Limits
 from coderl.store import git_commit
 
@@ -154,6 +154,39 @@ def apps_like(meter: Meter, data: Path, rounds: int) -> tuple[int, dict[str, lis
         return len(pairs), in_turns(meter, {"one worker": lambda: tests(one), "two workers": lambda: tests(two)}, rounds)
 
 
+class Parts(NamedTuple):
+    """CPU-ms a program: all of it, in the judge's own process, in the forked children, and the rest, the fork server's."""
+
+    whole: float
+    judge: float
+    child: float
+    server: float
+
+
+def parts(meter: Meter, judge: Judge, pairs: Pairs) -> Parts:
+    """Where the time of one round goes. What a child costs is what the kernel says at its end; `fork` itself is the server's."""
+    whole, own = meter.seconds(), time.process_time()
+    children = sum(verdict.cpu_seconds for verdict in judge.grade_many(pairs))
+    whole, own = meter.seconds() - whole, time.process_time() - own
+    return Parts(*(part * 1000 / len(pairs) for part in (whole, own, children, whole - own - children)))
+
+
+def breakdown(meter: Meter, data: Path, rounds: int) -> list[str]:
+    """Parts of the cost of HumanEval's references, and of a program that does nothing in one test."""
+    problems = humaneval.load(data / "humaneval" / "HumanEval.jsonl.gz")
+    nothing = Problem(id="n", statement="", kind="call", entry_point="f", tests=(Test(input=[], output=None),))
+    work: dict[str, Pairs] = {
+        "HumanEval, problems seen before": [(p, Program(p.id, p.solutions[0])) for p in problems],
+        "a function that does nothing, one call": [(nothing, Program("n", f"def f(): pass\n#{n}", n)) for n in range(200)],
+    }
+    lines = ["| where the CPU-ms go | all | judge's process | child | fork server |", "|---|---|---|---|---|"]
+    with Judge(1) as judge:
+        for name, pairs in work.items():
+            found = sorted(parts(meter, judge, pairs) for _ in range(rounds + 1))
+            lines.append(f"| {name} | {' | '.join(f'{part:.2f}' for part in found[len(found) // 2])} |")
+    return lines
+
+
 def middle(rounds: list[Round], per: int) -> float:
     """CPU-ms per program, median."""
     return statistics.median(r.cpu for r in rounds) * 1000 / per
@@ -197,6 +230,7 @@ def main() -> None:
     meter = Meter()
     try:
         first = human_eval(meter, data, asked.rounds, asked.peers)
+        third = breakdown(meter, data, asked.rounds)
         count, second = apps_like(meter, data, asked.rounds)
     finally:
         meter.close()
@@ -208,6 +242,8 @@ def main() -> None:
         *human_eval_table(first),
         "",
         *apps_table(count, second),
+        "",
+        *third,
     ]
     print("\n".join(lines))
     if asked.out is not None:
