@@ -56,6 +56,7 @@ STAGES: dict[str, Stage] = {
     "score": Stage("score", "Config", "main", "token values of programs, read by a critic"),
     "finetune coderl": Stage("finetune_coderl", "Config", "main", "fine-tune an actor by CodeRL: verdicts and token values as rewards"),
     "evaluate": Stage("evaluate", "Config", "main", "pass@k and n@k of verdicts"),
+    "doctor": Stage("doctor", "Config", "main", "what this machine offers the judge: isolation, layer by layer"),
     "report": Stage("report", "Config", "main", "one HTML page of a run"),
 }
 

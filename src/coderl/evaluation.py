@@ -373,5 +373,6 @@ def _digest(problems: Iterable[Problem]) -> str:
     for problem in problems:
         data = problem.to_json()
         kept = {key: data[key] for key in ("id", "statement", "kind", "tests", "entry_point", "setup", "comparator")}
+        kept |= {"checker": data["checker"]} if "checker" in data else {}
         lines.append(json.dumps(kept, sort_keys=True, default=str))
     return hashlib.sha256("\n".join(sorted(lines)).encode("utf-8", "surrogatepass")).hexdigest()

@@ -143,7 +143,8 @@ class Problem(Record):
         kind: "stdin" (text in, text out), "call" (`entry_point` is called), "assert" (test code calls the program).
         setup: code that runs before assert tests.
         limits: optional {"cpu_seconds": s, "memory_mib": MiB}; what is absent comes from the judge's own limits.
-        comparator: "strict" or "apps" (see sandbox/comparators.py).
+        comparator: "strict" or "apps" (see sandbox/comparators.py), or "checker": then `extra` has a field `checker`, the source of a
+            function `check(input, expected, got)` that gives True for a right answer (kinds stdin and call).
     """
 
     id: str
@@ -280,7 +281,9 @@ class Verdict(Record):
 
     `outcome` is None exactly when `harness_error` says why no verdict could be had: such a program is counted apart and is never
     a pass. `passed` of `total` tests passed, as far as they were run (`tests`). `tier` is the isolation it ran under; `trust` is
-    "parent" when the parent decided from data alone, "child" when the program could have touched what decided.
+    "parent" when the parent decided from data alone, "checker" when code of the problem's did, from data, in a process of its own,
+    "child" when the program could have touched what decided. In `extra`: `run_again` (a borderline time-out got its second run),
+    `cpu_limit` (a calibrated one, seconds).
     """
 
     problem: str

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from coderl.errors import SandboxError
 from coderl.sandbox import Judge, Limits
 
 
@@ -15,7 +16,12 @@ def judge() -> Iterator[Judge]:
 
 
 @pytest.fixture(scope="session")
-def lonely() -> Iterator[Judge]:
-    """One worker: every program runs in the server that ran the one before. Output of at most 1 MiB."""
-    with Judge(workers=1, limits=Limits(cpu_seconds=0.3, wall_factor=1.0, memory_mib=256, output_bytes=1 << 20)) as judge:
+def lonely(request: pytest.FixtureRequest) -> Iterator[Judge]:
+    """One worker: every program runs in the server that ran the one before. Output of at most 1 MiB. The attacks force a tier."""
+    limits = Limits(cpu_seconds=0.3, wall_factor=1.0, memory_mib=256, output_bytes=1 << 20)
+    try:
+        judge = Judge(workers=1, limits=limits, tiers=getattr(request, "param", "ABC"))
+    except SandboxError as error:
+        pytest.skip(f"tier {request.param} is not to be had here: {error}")
+    with judge:
         yield judge

@@ -113,10 +113,14 @@ AS_CODE = [
 ]
 
 
-@pytest.mark.parametrize(("code", "outcome", "kind", "line"), AS_CODE, ids=[str(kind) for _, _, kind, _ in AS_CODE])
-def test_what_is_not_understood_runs_as_code_and_says_so(judge: Judge, code: str, outcome: Outcome, kind: str | None, line: int | None) -> None:
-    verdict = asserted(judge, CODE, code, entry_point="f")
-    assert (verdict.outcome, verdict.error_type, verdict.error_line, verdict.trust) == (outcome, kind, line, "child")
+@pytest.mark.parametrize("way", ["checker", "child"])
+@pytest.mark.parametrize(("code", "outcome", "kind", "line"), AS_CODE, ids=[f"{outcome}-{kind}" for _, outcome, kind, _ in AS_CODE])
+def test_what_is_not_understood_runs_as_code_and_says_so(
+    judge: Judge, code: str, outcome: Outcome, kind: str | None, line: int | None, way: str
+) -> None:
+    test = CODE if way == "checker" else f"class Mine: pass\n{CODE}"
+    verdict = asserted(judge, test, code, entry_point="f")
+    assert (verdict.outcome, verdict.error_type, verdict.error_line, verdict.trust) == (outcome, kind, line, way)
 
 
 def test_setup_runs_before_tests_that_are_code(judge: Judge) -> None:

@@ -1,40 +1,18 @@
-"""One attack per test. After each: no pass, the right cause, soon enough, nothing left outside, and the next honest program passes.
-
-The attacks run in the judge's best tier on this machine; those against files and processes need what tier A gives and say so.
+"""One attack per test, in tiers A, B and C each. After each: no pass, the right cause, soon enough, no process left, and the next
+honest program passes (`attack_tools.attack`). What a tier does not promise is skipped with its reason. More in test_sandbox_attacks_more.py.
 """
 
 import os
 import socket
-import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from attack_tools import CALL, ECHO, HONEST, SECRET, attack, needs, processes, pytest_generate_tests  # noqa: F401  (the last one is pytest's)
 
-from coderl.records import Outcome, Problem, Program, Test, Verdict
+from coderl.records import Outcome, Problem, Program, Test
 from coderl.sandbox import Judge
-
-SECRET = "s3cr3t-expected-0utput"
-ECHO = Problem(id="echo", statement="", kind="stdin", tests=(Test(input="x\n", output=SECRET), Test(input="y\n", output="y\n")))
-HONEST = Problem(id="honest", statement="", kind="stdin", tests=(Test(input="x\n", output="x\n"),))
-CALL = Problem(id="call", statement="", kind="call", entry_point="f", tests=(Test(input=[1], output=SECRET), Test(input=[2], output=2)))
-
-
-def attack(judge: Judge, code: str, problem: Problem = ECHO) -> Verdict:
-    """The verdict, after the checks that hold for every attack."""
-    start = time.monotonic()
-    verdict = judge.grade(problem, [Program(problem.id, code, 0)], stop_at_first_failure=True)[0]
-    assert time.monotonic() - start < judge.limits.wall_seconds + 3.0  # slack for a busy machine
-    assert verdict.outcome is not None and not verdict.is_pass, verdict
-    honest = judge.grade(HONEST, [Program("honest", "print(input())")])[0]
-    assert honest.is_pass, honest
-    return verdict
-
-
-def needs(judge: Judge, tier: str) -> None:
-    if judge.tier > tier:
-        pytest.skip(f"this machine gives tier {judge.tier}; the attack is held from tier {tier} on")
-
 
 # ends that are no end
 
@@ -128,7 +106,8 @@ def test_memory_in_one_piece(lonely: Judge) -> None:
 
 
 def test_memory_little_by_little(lonely: Judge) -> None:
-    assert attack(lonely, "x = []\nwhile True:\n    x.append(bytearray(1 << 20))").error_type == "MemoryLimit"
+    problem = replace(ECHO, limits={"cpu_seconds": 3.0})  # filling 256 MiB takes its time
+    assert attack(lonely, "x = []\nwhile True:\n    x.append(bytearray(1 << 20))", problem).error_type == "MemoryLimit"
 
 
 def test_memory_that_comes_back_after_each_refusal(lonely: Judge) -> None:
@@ -217,27 +196,9 @@ for attempt in (lambda: libc.syscall(57), lambda: libc.syscall(56, 17, 0, 0, 0, 
         os._exit(0)
 print("only one")
 """
-    before = count_processes()
+    before = processes()
     assert attack(lonely, code).outcome is Outcome.FAILED_TEST
-    assert count_processes() <= before
-
-
-def count_processes() -> int:
-    """Processes below this one."""
-    parents: dict[int, list[int]] = {}
-    for entry in os.listdir("/proc"):
-        try:
-            fields = Path(f"/proc/{entry}/stat").read_text().rsplit(")", 1)[1].split() if entry.isdigit() else None
-        except OSError:
-            continue
-        if fields is not None:
-            parents.setdefault(int(fields[1]), []).append(int(entry))
-    found, todo = 0, [os.getpid()]
-    while todo:
-        children = parents.get(todo.pop(), [])
-        found += len(children)
-        todo += children
-    return found
+    assert processes() <= before
 
 
 def test_a_thread_bomb(lonely: Judge) -> None:
@@ -371,7 +332,7 @@ CODE_TEST = Problem(
     statement="",
     kind="assert",
     entry_point="f",
-    tests=(Test(code="def check(candidate):\n    for n in range(3):\n        assert candidate(n) == n + 1"),),
+    tests=(Test(code="class Mine: pass\ndef check(candidate):\n    for n in range(3):\n        assert candidate(n) == n + 1"),),  # not apart
 )
 
 
@@ -488,7 +449,7 @@ def test_reading_the_machine(lonely: Judge, path: str) -> None:
 
 def test_the_environment_is_clean(lonely: Judge, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("API_TOKEN", "abc")
-    with Judge(1, lonely.limits) as judge:
+    with Judge(1, lonely.limits, tiers=lonely.tier) as judge:
         verdict = attack(judge, "import os\nprint('API_TOKEN' in os.environ, sorted(os.environ))")
     assert 'got "False' in (verdict.error_message or "")
 
@@ -619,5 +580,5 @@ def test_a_lasting_daemon_thread_is_gone(lonely: Judge) -> None:
     assert "got '1 1" in next_sees(
         lonely,
         "import threading, time\nthreading.Thread(target=time.sleep, args=(9,), daemon=True).start()",
-        "import threading, os\nprint(threading.active_count(), len(os.listdir('/proc/self/task')) if os.path.exists('/proc/self/task') else 1)",
+        "import threading, os\nalone = 1 if os.getppid() != 1 else len(os.listdir('/proc/self/task'))\nprint(threading.active_count(), alone)",
     )

@@ -261,7 +261,7 @@ def test_a_problems_own_limits_come_first(judge: Judge) -> None:
     code = "import time\nstart = time.process_time()\nwhile time.process_time() < start + 0.7:\n    pass\n" + ADD
     assert one(judge, stdin_problem(("1 2\n", "3\n")), code).error_type == "Timeout"
     assert one(judge, stdin_problem(("1 2\n", "3\n"), limits={"cpu_seconds": 2.0}), code).is_pass
-    assert one(judge, stdin_problem(("1 2\n", "3\n"), limits={"memory_mib": 400}), "x = bytearray(300 << 20)\n" + ADD).is_pass
+    assert one(judge, stdin_problem(("1 2\n", "3\n"), limits={"memory_mib": 400, "cpu_seconds": 4.0}), "x = bytearray(300 << 20)\n" + ADD).is_pass
 
 
 def test_examples_and_hidden_tests_can_be_chosen(judge: Judge) -> None:

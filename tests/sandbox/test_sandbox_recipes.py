@@ -1,7 +1,9 @@
 """The stages `grade` and `validate`, through their files."""
 
+import dataclasses
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -12,7 +14,7 @@ import pytest
 
 from coderl.errors import CoderlError, DataError, UsageError
 from coderl.recipes import grade, validate
-from coderl.records import Problem, Program, Test, Verdict
+from coderl.records import Outcome, Problem, Program, Test, TestResult, Verdict
 from coderl.store import read_records, write_records
 
 SUM = Problem(
@@ -46,7 +48,8 @@ def test_grade_writes_a_verdict_for_each_program_in_order(tmp_path: Path, capsys
         ("sum", 2, "compile_error"),
     ]
     out = capsys.readouterr().out
-    assert "isolation tier " in out and "programs/s" in out
+    assert "isolation tier " in out
+    assert re.search(r"^4 programs, 3 tests in [\d.]+ s: [\d.]+ programs/s, \d+ tests/s$", out, re.M)
     assert [line.split() for line in out.splitlines()[-5:]] == [
         ["compile_error", "1"],
         ["runtime_error", "0"],
@@ -157,3 +160,49 @@ def test_validate_of_good_problems_sets_nothing_aside(tmp_path: Path, capsys: py
     assert capsys.readouterr().out.splitlines()[-1] == "1 of 1 problems have a passing reference"
     assert (tmp_path / "q.jsonl").read_text() == ""
     assert len(read_records(config.out, Verdict)) == 2
+
+
+CHEAP = "print(sum(map(int, input().split())))"
+COSTLY = f"import time\nend = time.process_time() + 0.1\nwhile time.process_time() < end: pass\n{CHEAP}"
+LOOP = "while True: pass"
+
+
+def test_calibration_scales_limits_with_the_references_and_keeps_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """0.4 s without: 0.1 s for a cheap problem (a quarter), 1.0 to 1.2 s for one of 0.1 s (ten times; at most three times 0.4 s)."""
+    tests = (Test(input="1 2", output="3"),)
+    problems = [
+        Problem(id="cheap", statement="", kind="stdin", tests=tests, solutions=(CHEAP,)),
+        Problem(id="costly", statement="", kind="stdin", tests=tests, solutions=("1 / 0", COSTLY, CHEAP)),
+        Problem(id="own", statement="", kind="stdin", tests=tests, solutions=(CHEAP,), limits={"cpu_seconds": 0.3}),
+        Problem(id="unsolved", statement="", kind="stdin", tests=tests, solutions=("1 / 0",)),
+    ]
+    config = files(tmp_path, problems, [Program(problem.id, LOOP) for problem in problems])
+    config = dataclasses.replace(config, cpu_seconds=0.4, calibrate=True, workers=1)
+    grade.main(config)
+    assert "CPU limits of 2 of 4 problems scaled: 0.1 to 1" in capsys.readouterr().out
+    verdicts = {verdict.problem: verdict for verdict in read_records(config.out, Verdict)}
+    limits = {name: verdict.extra.get("cpu_limit") for name, verdict in verdicts.items()}
+    assert limits["cheap"] == 0.1 and 1.0 <= limits["costly"] <= 1.2 and (limits["own"], limits["unsolved"]) == (None, None)
+    for name, limit in {"cheap": 0.1, "costly": limits["costly"], "own": 0.3, "unsolved": 0.4}.items():
+        assert limit <= verdicts[name].tests[0].cpu_seconds < limit + 0.1
+
+
+def test_a_run_that_goes_on_keeps_the_limits_it_measured(tmp_path: Path) -> None:
+    programs = [Program("sum", f"{LOOP}#{n}", n) for n in range(2)]
+    config = dataclasses.replace(files(tmp_path, [SUM], programs), calibrate=True, workers=1)
+    grade.main(config)
+    first, _ = config.out.read_text().splitlines()
+    config.out.write_text(json.dumps({**json.loads(first), "cpu_limit": 0.3}) + "\n")
+    grade.main(config)
+    again = read_records(config.out, Verdict)
+    assert [verdict.extra["cpu_limit"] for verdict in again] == [0.3, 0.3]
+    assert 0.3 <= again[1].tests[0].cpu_seconds < 0.4
+
+
+def test_the_notes_beside_the_bar_count_tests_and_outcomes() -> None:
+    pace = grade.Pace()
+    tests = (TestResult(Outcome.PASSED_TEST),) * 3
+    pace.add(Verdict("a", 0, Outcome.PASSED_TEST, tests=tests))
+    note = pace.add(Verdict("a", 1, None, harness_error="gone"))
+    assert re.fullmatch(r"\d+ tests/s  compile 0  runtime 0  failed 0  passed 1  harness error 1", note)
+    assert pace.summary().startswith("2 programs, 3 tests in ")

@@ -12,7 +12,7 @@ from ..errors import DataError
 from ..records import Problem, Test
 from .reading import checked, read_rows
 
-COMPARATORS = ("strict", "apps")
+COMPARATORS = ("strict", "apps", "checker")
 
 
 def load(source: Path) -> list[Problem]:
@@ -35,6 +35,10 @@ def load(source: Path) -> list[Problem]:
 def _check(problem: Problem, path: Path, line: int | None) -> None:
     if problem.comparator not in COMPARATORS:
         raise DataError(f"problem {problem.id!r} has comparator {problem.comparator!r}; it must be one of {', '.join(COMPARATORS)}", path, line)
+    if problem.comparator == "checker" and not isinstance(problem.extra.get("checker"), str):
+        raise DataError(
+            f"problem {problem.id!r} has comparator 'checker' and no field checker; give the source of check(input, expected, got)", path, line
+        )
     if problem.kind == "call" and not problem.entry_point:
         raise DataError(f"problem {problem.id!r} is of kind call and has no entry_point; name the function to call", path, line)
     for name, tests in (("tests", problem.tests), ("examples", problem.examples)):

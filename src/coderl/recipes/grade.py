@@ -1,7 +1,7 @@
 """Run programs against unit tests: programs.jsonl to verdicts.jsonl.
 
-Verdicts are appended as they come, in the order of the programs; a run that was killed goes on where it stopped. Nothing here
-decides anything: see sandbox/judge.py.
+Verdicts are appended as they come, in the order of the programs; a run that was killed goes on where it stopped, with the limits that
+it had measured. Nothing here decides anything: see sandbox/judge.py.
 """
 
 from __future__ import annotations
@@ -9,14 +9,14 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from ..errors import DataError, UsageError
-from ..grading import grade_programs, numbered
+from ..grading import calibrated, calibration_limits, grade_programs, limited, numbered
 from ..progress import progress
-from ..records import OUTCOMES, Problem, Verdict, code_digest
+from ..records import OUTCOMES, Outcome, Problem, Verdict, code_digest
 from ..sandbox import Judge, Limits
 from ..store import AppendStore, iterate_records, read_records, write_records
 
@@ -41,6 +41,8 @@ class Config:
     """CPU time for each test, seconds; a problem's own limit comes first"""
     memory_mib: int = Limits.memory_mib
     """memory of a program, MiB; a problem's own limit comes first"""
+    calibrate: bool = False
+    """scale each problem's CPU limit with its reference solutions' time on this machine (grading.calibrated); verdicts keep it as `cpu_limit`"""
     allow_unsandboxed: bool = False
     """go on where the machine gives no isolation; programs can then do what you can do"""
 
@@ -48,23 +50,67 @@ class Config:
 def main(config: Config) -> None:
     limits = limits_of(config.cpu_seconds, config.memory_mib, config.workers)
     problems = problems_by_id(config.problems)
-    total = sum(1 for _ in numbered(config.programs))
+    wanted = Counter(program.problem for program in numbered(config.programs))
+    total = wanted.total()
     if total == 0:
         raise DataError("holds no program records; a file with at least one line is needed", config.programs)
     drop_unjudged(config)
     with AppendStore(config.out, Verdict, verdict_key) as store:
         done = len(store)
         programs = (program for program in numbered(config.programs) if (program.problem, program.index) not in store)
+        cpu_limits = measured(config, limits, [problems[name] for name in wanted if name in problems]) if config.calibrate else {}
+        problems = {name: limited(problem, cpu_limits.get(name)) for name, problem in problems.items()}
         with Judge(config.workers, limits, config.allow_unsandboxed) as judge:
             print(f"isolation tier {judge.tier}" + (f"; {done} programs are judged already" if done else ""))
-            start = time.monotonic()
             with progress("judging", total=max(0, total - done), unit="programs") as advance:
+                pace = Pace()
                 for verdict in grade_programs(judge, problems, programs, config.tests, config.stop_at_first_failure):
-                    store.append(verdict)
-                    advance(1)
-        fresh = len(store) - done
-    print(f"{fresh} programs in {time.monotonic() - start:.1f} s: {fresh / max(1e-9, time.monotonic() - start):.1f} programs/s")
+                    limit = cpu_limits.get(verdict.problem)
+                    store.append(verdict if limit is None else replace(verdict, extra={**verdict.extra, "cpu_limit": limit}))
+                    advance(1, note=pace.add(verdict))
+    print(pace.summary())
     print_counts(config.out)
+
+
+class Pace:
+    """How fast programs and tests are judged, and how they end."""
+
+    def __init__(self) -> None:
+        self.start, self.tests = time.monotonic(), 0
+        self.counts: Counter[Outcome | None] = Counter()
+
+    def add(self, verdict: Verdict) -> str:
+        """Count a verdict; the words to show beside the programs: tests a second, and outcomes so far."""
+        self.tests += len(verdict.tests)
+        self.counts[verdict.outcome] += 1
+        ends = [f"{outcome.value.split('_')[0]} {self.counts[outcome]}" for outcome in OUTCOMES]
+        errors = [f"harness error {self.counts[None]}"] if self.counts[None] else []
+        return "  ".join([f"{self.tests / self.seconds():.0f} tests/s", *ends, *errors])
+
+    def seconds(self) -> float:
+        return max(1e-9, time.monotonic() - self.start)
+
+    def summary(self) -> str:
+        """The line for the end."""
+        seconds, programs = self.seconds(), self.counts.total()
+        return f"{programs} programs, {self.tests} tests in {seconds:.1f} s: {programs / seconds:.1f} programs/s, {self.tests / seconds:.0f} tests/s"
+
+
+def measured(config: Config, limits: Limits, problems: list[Problem]) -> dict[str, float]:
+    """Problem id to CPU limit, seconds: what the verdicts in the store had, and the rest measured."""
+    store = config.out
+    verdicts = iterate_records(store, Verdict) if store.is_file() and store.stat().st_size else ()
+    found: dict[str, float | None] = {verdict.problem: verdict.extra["cpu_limit"] for verdict in verdicts if "cpu_limit" in verdict.extra}
+    missing = [problem for problem in problems if problem.id not in found]
+    with Judge(config.workers, calibration_limits(limits), config.allow_unsandboxed) as judge:
+        with progress("calibrating", total=len(missing), unit="problems") as advance:
+            for problem in missing:
+                found[problem.id] = calibrated(judge, problem, limits.cpu_seconds, config.tests)
+                advance(1)
+    known = {name: limit for name, limit in found.items() if limit is not None}
+    if known:
+        print(f"CPU limits of {len(known)} of {len(problems)} problems scaled: {min(known.values()):g} to {max(known.values()):g} s a test")
+    return known
 
 
 def limits_of(cpu_seconds: float, memory_mib: int, workers: int) -> Limits:

@@ -3,7 +3,8 @@
 The calls go into the sandbox, the check stays out here and is evaluated on the results, which are plain data: no object of the
 program's takes part in the comparison. Understood: asserts over calls whose arguments are constant expressions, with comparisons,
 `not`, `and`, `or`, arithmetic, subscripts, `math.isclose`, `abs`, `set`, `sorted` and the like; HumanEval's `check(candidate)` when
-its statements are such asserts. Everything else runs as code inside the sandbox, and the verdict says `trust: "child"`.
+its statements are such asserts. Everything else runs as code: in a process of its own where `testcode.py` finds that it may
+(`trust: "checker"`), else beside the program (`trust: "child"`).
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from ..errors import ProblemError
 from ..records import Problem, Test
 from .inside import values
 from .plan import Decide, Decision, Plan, call, results, short
+from .testcode import apart
 
 
 def _set(*items: Any) -> set[Any]:
@@ -315,6 +317,7 @@ def assert_plan(problem: Problem, tests: tuple[Test, ...], shared: dict[str, Any
     """The plan of a problem of kind "assert". Raises ProblemError for a test without code, or whose code is not Python."""
     parts: list[dict[str, Any]] = []
     decide: list[Decide] = []
+    codes: list[str] = []
     trust = "parent"
     for test in tests:
         if test.code is None:
@@ -325,6 +328,7 @@ def assert_plan(problem: Problem, tests: tuple[Test, ...], shared: dict[str, Any
             raise ProblemError(f"problem {problem.id} has a test that is not Python: {error}; correct it or leave the problem out") from None
         except (NotPlain, RecursionError):
             checks = None
+        codes.append(test.code)
         if checks is None:
             trust = "child"
             parts.append(_as_code(problem, test.code))
@@ -332,7 +336,10 @@ def assert_plan(problem: Problem, tests: tuple[Test, ...], shared: dict[str, Any
         else:
             parts += [_calls(check) for check in checks]
             decide += [_decide(check) for check in checks]
-    return Plan({"mode": "call", "tests": parts, **shared}, tuple(decide), trust, problem.comparator)
+    away = apart(problem, codes) if trust == "child" else None
+    if away is not None:
+        parts, decide, trust = [_as_code(problem, code) for code in codes], [_never for _ in codes], "checker"
+    return Plan({"mode": "call", "tests": parts, **shared}, tuple(decide), trust, problem.comparator, apart=away)
 
 
 def _calls(check: Check) -> dict[str, Any]:

@@ -5,6 +5,8 @@ strict  the project's own. Text: lines are compared after white space at their e
         which one is a float may differ by 1e-9 relatively or 1e-12 absolutely; nan equals nan.
 apps    what the tester of APPS and CodeRL accepts (`run_test` in utils/testing_util.py of the released CodeRL, itself from APPS), so
         that published numbers can be compared. Much too lenient for training: see the list at `apps_text` and `apps_value`.
+
+A problem with several right answers names `checker` instead and brings its own function (relay.py); it is not run here.
 """
 
 from __future__ import annotations
@@ -32,7 +34,7 @@ def comparator(name: str) -> Comparator:
         return Comparator(strict_text, strict_value)
     if name == "apps":
         return Comparator(apps_text, apps_value)
-    raise ProblemError(f"comparator {name!r} does not exist; it must be 'strict' or 'apps'")
+    raise ProblemError(f"comparator {name!r} does not exist; it must be 'strict', 'apps' or 'checker'")
 
 
 def _significant_lines(text: str) -> list[str]:

@@ -39,7 +39,7 @@ class ServerGone(Exception):
 
 
 class Event(NamedTuple):
-    """One report: `kind` "ready", "compile", "load", "test" or "end"; its fields; the bytes that came with it."""
+    """One report: `kind` "ready", "compile", "load", "ask", "test" or "end"; its fields; the bytes that came with it."""
 
     kind: str
     data: dict[str, Any]
@@ -89,7 +89,7 @@ class ForkServer:
     """A running sandbox process with the given layers. Not safe for two threads at once."""
 
     def __init__(self, layers: tuple[str, ...], place: Place) -> None:
-        self.layers, self._jobs = layers, 0
+        self.layers, self._jobs, self._came = layers, 0, bytearray()
         self._errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  (closed by close())
         self._socket, theirs = socket.socketpair()
         settings = {
@@ -143,10 +143,14 @@ class ForkServer:
         """The current job need not go on; its "end" still comes."""
         self._send({"stop": self._jobs})
 
-    def _send(self, message: dict[str, Any]) -> None:
+    def feed(self, blob: bytes, fresh: bool = False) -> None:
+        """What the current job waits for: a call for a job that is fed, or the answer for one that asked. `fresh`: its time starts anew."""
+        self._send({"feed": self._jobs, "fresh": fresh}, blob)
+
+    def _send(self, message: dict[str, Any], blob: bytes = b"") -> None:
         text = json.dumps(message).encode()
         try:
-            self._socket.sendall(FRAME.pack(len(text), 0) + text)
+            self._socket.sendall(FRAME.pack(len(text), len(blob)) + text + blob)
         except OSError as error:
             raise ServerGone(self._why(f"it took no message ({error})")) from None
 
@@ -159,19 +163,19 @@ class ForkServer:
             raise ServerGone(self._why(f"its report cannot be read ({error!r})")) from None
 
     def _read(self, size: int) -> bytes:
-        parts = []
-        while size:
+        while len(self._came) < size:
             try:
-                part = self._socket.recv(min(size, 1 << 20))
+                part = self._socket.recv(max(1 << 16, min(size - len(self._came), 1 << 20)))
             except TimeoutError:
                 raise ServerGone(self._why("it did not answer in time")) from None
             except OSError as error:
                 raise ServerGone(self._why(f"its socket failed ({error})")) from None
             if not part:
                 raise ServerGone(self._why("it ended"))
-            parts.append(part)
-            size -= len(part)
-        return b"".join(parts)
+            self._came += part
+        found = bytes(self._came[:size])
+        del self._came[:size]
+        return found
 
     def _why(self, what: str) -> str:
         try:

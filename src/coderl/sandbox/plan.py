@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from .inside import values
+from .testcode import Apart
 
 _NO_LIMIT = 1 << 62
 
@@ -21,13 +22,26 @@ class Decision(NamedTuple):
 Decide = Callable[[bytes], Decision]
 
 
+class Answers(NamedTuple):
+    """The source of a problem's own checker function, and each test's input and expected output for it."""
+
+    code: str
+    given: tuple[tuple[Any, Any], ...]
+
+
 class Plan(NamedTuple):
-    """`job` is the part of the sandbox's job that all programs of the problem share; `decide[i]` judges the bytes of test i."""
+    """`job` is the part of the sandbox's job that all programs of the problem share; `decide[i]` judges the bytes of test i.
+
+    `apart`: the tests are code and run in a checker process. `answers`: the problem's checker function decides, on what `decide[i]`
+    has read from the bytes.
+    """
 
     job: dict[str, Any]
-    decide: tuple[Decide, ...]
+    decide: tuple[Callable[[bytes], Any], ...]
     trust: str
     comparator: str
+    apart: Apart | None = None
+    answers: Answers | None = None
 
 
 def call(name: str, arguments: list[Any], named: dict[str, Any]) -> dict[str, str]:

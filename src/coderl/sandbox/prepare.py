@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from typing import Any
 
 from ..errors import ProblemError
@@ -9,9 +10,11 @@ from ..records import Problem, Test
 from .assertions import assert_plan
 from .comparators import Comparator, apps_arguments, comparator
 from .inside import values
-from .plan import Decide, Decision, Plan, call, results, short
+from .plan import Answers, Decide, Decision, Plan, call, results, short
+from .relay import CHECKER
 
 CHOICES = ("hidden", "example", "both")
+CHECKER_RULE = "checker"
 
 
 def chosen(problem: Problem, tests: str) -> tuple[Test, ...]:
@@ -25,10 +28,12 @@ def chosen(problem: Problem, tests: str) -> tuple[Test, ...]:
 
 
 def make_plan(problem: Problem, tests: str) -> Plan:
-    """Raises ProblemError: no tests, no entry point, inputs of the wrong form, unknown comparator."""
-    rule = comparator(problem.comparator)
+    """Raises ProblemError: no tests, no entry point, inputs of the wrong form, unknown comparator, no checker function where one is named."""
     check_limits(problem)
     found = chosen(problem, tests)
+    if problem.comparator == CHECKER_RULE:
+        return _checked_plan(problem, found)
+    rule = comparator(problem.comparator)
     lenient = problem.comparator == "apps"
     shared = {"wrap": lenient and problem.kind == "stdin", "names": lenient, "any_exit": lenient, "iterators": problem.kind == "assert"}
     if problem.kind == "stdin":
@@ -36,8 +41,49 @@ def make_plan(problem: Problem, tests: str) -> Plan:
         decide = tuple(_decide_text(rule, _text(problem, test.output, "output")) for test in found)
         return Plan({"mode": "stdin", "tests": texts, **shared}, decide, "parent", problem.comparator)
     if problem.kind == "call":
-        return _call_plan(problem, found, rule, shared)
+        return Plan(_calls(problem, found, shared), tuple(_decide_value(rule, test.output) for test in found), "parent", problem.comparator)
     return assert_plan(problem, found, shared)
+
+
+def _checked_plan(problem: Problem, tests: tuple[Test, ...]) -> Plan:
+    """The plan of a problem whose `checker` decides: the source of a function `check(input, expected, got)` that gives True or False."""
+    code = problem.extra.get("checker")
+    if problem.kind == "assert" or not isinstance(code, str) or not _defines_checker(problem, code):
+        raise ProblemError(
+            f"problem {problem.id} has the comparator 'checker' and {'kind assert' if problem.kind == 'assert' else 'no function check()'}; give it "
+            "kind stdin or call and a field checker with the source of check(input, expected, got)"
+        )
+    shared = {"wrap": False, "names": False, "any_exit": False, "iterators": False}
+    if problem.kind == "call":
+        given = tuple((test.input, test.output) for test in tests)
+        _sendable(problem, given)
+        return Plan(_calls(problem, tests, shared), (_returned,) * len(tests), "checker", problem.comparator, answers=Answers(code, given))
+    texts = [_text(problem, test.input, "input") for test in tests]
+    answers = Answers(code, tuple((text, _text(problem, test.output, "output")) for text, test in zip(texts, tests, strict=True)))
+    return Plan({"mode": "stdin", "tests": texts, **shared}, (_printed,) * len(tests), "checker", problem.comparator, answers=answers)
+
+
+def _defines_checker(problem: Problem, code: str) -> bool:
+    try:
+        return any(isinstance(node, ast.FunctionDef) and node.name == CHECKER for node in ast.parse(code).body)
+    except (SyntaxError, ValueError, RecursionError) as error:
+        raise ProblemError(f"problem {problem.id} has a checker that is not Python: {error}; correct it or leave the problem out") from None
+
+
+def _sendable(problem: Problem, given: Any) -> None:
+    try:
+        call(CHECKER, [given], {})
+    except values.Unsupported as error:
+        raise ProblemError(f"problem {problem.id} has a test that holds {error}; only plain values can be sent to its checker") from None
+
+
+def _returned(blob: bytes) -> Any:
+    (got,) = results(blob)
+    return got
+
+
+def _printed(output: bytes) -> str:
+    return output.decode("utf-8", "surrogateescape")
 
 
 def check_limits(problem: Problem) -> None:
@@ -65,10 +111,11 @@ def _decide_text(rule: Comparator, expected: str) -> Decide:
     return decide
 
 
-def _call_plan(problem: Problem, tests: tuple[Test, ...], rule: Comparator, shared: dict[str, Any]) -> Plan:
+def _calls(problem: Problem, tests: tuple[Test, ...], shared: dict[str, Any]) -> dict[str, Any]:
+    """The part of the job that all programs of a problem of kind "call" share."""
     if not problem.entry_point:
         raise ProblemError(f"problem {problem.id} is of kind 'call' and has no entry_point; name the function to call")
-    calls, decide = [], []
+    calls = []
     for test in tests:
         if not isinstance(test.input, list):
             raise ProblemError(f"problem {problem.id} has a test whose input is {test.input!r:.60}; a call test needs the list of arguments")
@@ -77,13 +124,12 @@ def _call_plan(problem: Problem, tests: tuple[Test, ...], rule: Comparator, shar
             calls.append({"calls": [call(problem.entry_point, arguments, {})]})
         except values.Unsupported as error:
             raise ProblemError(f"problem {problem.id} has a test whose input holds {error}; only plain values can be sent") from None
-        decide.append(_decide_value(rule, test.output))
-    return Plan({"mode": "call", "tests": calls, **shared}, tuple(decide), "parent", problem.comparator)
+    return {"mode": "call", "tests": calls, **shared}
 
 
 def _decide_value(rule: Comparator, expected: Any) -> Decide:
     def decide(blob: bytes) -> Decision:
-        (got,) = results(blob)
+        got = _returned(blob)
         return Decision(True) if rule.value(expected, got) else Decision(False, f"expected {short(expected)}, got {short(got)}")
 
     return decide

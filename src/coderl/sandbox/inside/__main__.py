@@ -13,7 +13,7 @@ import signal
 import sys
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-from inside import kernel, landlock, namespaces, seccomp, server
+from inside import frames, kernel, landlock, namespaces, seccomp, server
 
 del sys.path[0]
 
@@ -56,14 +56,14 @@ def serve(settings, layers, names):
     os.umask(0o077)
     os.chdir(state.folder or "/")
     if "seccomp" in layers:
-        seccomp.install(seccomp.server_filter(read_only="landlock" not in layers))
+        seccomp.install(seccomp.prepare(seccomp.server_filter(read_only="landlock" not in layers)))
     for name in [name for name in sys.modules if name.split(".")[0] == "inside"]:
         del sys.modules[name]
     gc.freeze()
-    server.send_message(settings["handle"], {"event": "ready", "layers": layers, "pid": os.getpid()})
+    frames.send_message(settings["handle"], {"event": "ready", "layers": layers, "pid": os.getpid()})
     try:
         state.serve(names)
-    except server.Gone:
+    except frames.Gone:
         pass
 
 

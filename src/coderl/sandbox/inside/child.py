@@ -1,7 +1,7 @@
 """The forked process: limits itself, compiles the program, runs it on one test after the other, and reports each test.
 
 It holds the program and the inputs; expected outputs never come here (except in tests that must run as code, whose verdicts say
-"child"). What it reports is only data for the judge to look at: nothing here decides. A report is five numbers, a JSON header and a
+"child"). What it reports is only data for the judge to look at: nothing here decides. A report is four numbers, a JSON header and a
 blob (the encoded result, or the standard output as raw bytes).
 
 The names that this module needs while a program runs are bound before it starts, so a program that replaces `os.write` or
@@ -13,43 +13,21 @@ import atexit
 import builtins
 import gc
 import io
-import json
 import os
 import random
 import resource
-import struct
 import sys
 import threading
 import types
+from typing import Any
 
-from . import seccomp, values
+from . import remote, values
+from .channel import ASKED, COMPILED, FINE, HEADER, LOADED, LOST_CHANNEL, RANG, TESTED, Channel
 
 FILENAME = "<program>"
-HEADER = struct.Struct("<IIII")  # event, test number, length of the JSON header, length of the blob
-COMPILED, LOADED, TESTED = 1, 2, 3
-LOST_CHANNEL = 97
 _CHUNK = 1 << 20
 _WRAPPED = ("'return' outside function", "no binding for nonlocal", "nonlocal declaration not allowed at module level")
 _IMPORTS = (ast.Import, ast.ImportFrom)
-
-
-class Channel:
-    """Writes reports to the fork server."""
-
-    def __init__(self, handle):
-        self.handle, self.write, self.dumps, self.exit = handle, os.write, json.dumps, os._exit
-
-    def send(self, event, test, header, blob=b""):
-        text = self.dumps(header).encode("utf-8", "replace")
-        self.send_bytes(HEADER.pack(event, test, len(text), len(blob)) + text + blob)
-
-    def send_bytes(self, data):
-        view = memoryview(data)
-        try:
-            while view:
-                view = view[self.write(self.handle, view[:_CHUNK]) :]
-        except OSError:
-            self.exit(LOST_CHANNEL)
 
 
 class Failure(Exception):
@@ -79,14 +57,12 @@ def describe(error):
     return {"type": str.__str__(name), "message": message, "line": line}
 
 
-def confine(job, pid, secure):
+def confine(limits, child_filter):
     """Limits of this process, from here on for good."""
-    for kind, soft in job["rlimits"]:
-        hard = resource.getrlimit(kind)[1]
-        limit = soft if hard == resource.RLIM_INFINITY else min(soft, hard)
+    for kind, limit in limits:
         resource.setrlimit(kind, (limit, limit))
-    if secure:
-        seccomp.install(seccomp.child_filter(pid))
+    if child_filter is not None:
+        child_filter.install(os.getpid())
 
 
 def compile_program(code, wrap):
@@ -111,17 +87,27 @@ def compile_program(code, wrap):
 
 
 class Child:
-    """One forked process and its job. `streams` are the memory files for standard input and output, or None for call tests."""
+    """One forked process and its job. `streams` are the memory files for standard input and output, or None for call tests; `inbox` is
+    where calls of a job that is fed, and answers to a job that asks, come in."""
 
-    def __init__(self, job, channel, streams, names):
-        self.job, self.channel, self.streams, self.names = job, channel, streams, names
-        self.limit, self.set_seed = job["output_bytes"], random.seed
+    def __init__(self):
+        """Everything but the job, once in the server: what a fork makes anew is copied page by page."""
+        self.set_seed = random.seed
         self.dup2, self.ftruncate, self.pwrite, self.pread, self.lseek, self.fstat = os.dup2, os.ftruncate, os.pwrite, os.pread, os.lseek, os.fstat
-        self.null, self.open_file, self.collect = job["null"], io.open, gc.collect
-        self.opens_files = "open(" in job["code"] or "FileIO(" in job["code"]
+        self.open_file, self.collect = io.open, gc.collect
         self.main_thread, self.threads, self.exit_functions = threading.main_thread(), threading.enumerate, atexit._run_exitfuncs
-        self.recursion, self.set_recursion = sys.getrecursionlimit() + depth() + 2, sys.setrecursionlimit
+        self.set_recursion = sys.setrecursionlimit
         self.encode, self.decode, self.exit = values.encode, values.decode, os._exit
+        self.quiet = null_streams()
+
+    def take(self, job, channel):
+        self.job, self.channel, self.streams, self.names, self.null = job, channel, job["streams"], job["space"], job["null"]
+        letters = job["letters"]
+        self.inbox: Any = None if letters is None else remote.Inbox(letters, lambda exit=os._exit: exit(LOST_CHANNEL))
+        self.limit, self.draws = job["output_bytes"], "random" in job["code"]
+        self.opens_files = "open(" in job["code"] or "FileIO(" in job["code"]
+        self.recursion = sys.getrecursionlimit() + depth() + 2
+        return self
 
     def run(self, first):
         """All tests from number `first` on; never returns."""
@@ -130,7 +116,7 @@ class Child:
         except BaseException as error:
             self.channel.send(COMPILED, first, {"status": "error", **describe(error)})
             self.exit(0)
-        self.channel.send(COMPILED, first, {"status": "ok"})
+        self.channel.send(COMPILED, first, FINE)
         if self.streams is None:
             self.run_calls(code, first)
         else:
@@ -145,12 +131,20 @@ class Child:
             status, size = self.run_once(code, wrapped, tests[number])
             if size > self.limit:  # also when the program stumbled over the limit: that is the cause
                 status = {"status": "error", "type": "OutputLimit", "message": f"more than {self.limit} bytes of output", "line": None}
-            header = self.channel.dumps(status).encode("utf-8", "replace")
             size = size if status["status"] == "ok" else 0
-            self.channel.send_bytes(HEADER.pack(TESTED, number, len(header), size) + header)
-            self.send_output(size)
+            if size <= _CHUNK:
+                self.channel.send(TESTED, number, status, self.output(size))
+            else:
+                header = self.channel.dumps(status).encode("utf-8", "replace")
+                self.channel.send_bytes(HEADER.pack(TESTED | RANG, number, len(header), size) + header)
+                self.send_output(size)
             if status.get("type") == "MemoryLimit":
                 self.exit(0)  # the rest goes on in a fresh fork
+
+    def output(self, size):
+        """Short output in one piece; zeros for what a program has taken back meanwhile."""
+        data = self.pread(self.streams[1], size, 0) if size else b""
+        return data + bytes(size - len(data))
 
     def send_output(self, size):
         position = 0
@@ -173,7 +167,7 @@ class Child:
         if self.job["names"]:
             space.update(stdin=sys.stdin, stdout=sys.stdout)
         sys.modules["__main__"] = module
-        status = {"status": "ok"}
+        status = FINE
         try:
             try:
                 exec(code, space)
@@ -228,10 +222,12 @@ class Child:
         self.open_streams()
 
     def open_streams(self):
-        sys.stdin = self.stream(0, "r")
-        sys.stdout = self.stdout = self.stream(1, "w")
-        sys.stderr = self.stream(2, "w")
-        vars(sys).update(__stdin__=sys.stdin, __stdout__=sys.stdout, __stderr__=sys.stderr)
+        self.use(self.stream(0, "r"), self.stream(1, "w"), self.stream(2, "w"))
+
+    def use(self, source, target, errors):
+        sys.stdin, sys.stdout, sys.stderr = source, target, errors
+        self.stdout = target
+        vars(sys).update(__stdin__=source, __stdout__=target, __stderr__=errors)
         self.reset()
 
     def stream(self, handle, mode):
@@ -242,19 +238,21 @@ class Child:
         sys.settrace(None)
         sys.setprofile(None)
         self.set_recursion(self.recursion)
-        self.set_seed(0)
+        if self.draws:  # the server has done it for the first test
+            self.set_seed(0)
 
     # programs whose functions are called, and tests that are code
 
     def run_calls(self, code, first):
         for handle in (0, 1, 2):
             self.dup2(self.null, handle)
-        self.open_streams()
+        self.use(*self.quiet)
         module = types.ModuleType(self.job["module"])
         sys.modules[self.job["module"]] = module
         space = module.__dict__
         space.update(self.names, __builtins__=builtins)
-        status = {"status": "ok"}
+        space.update({name: remote.stub(name, self.ask, self.limit, self.note) for name in self.job.get("asks", ())})
+        status = FINE
         try:
             exec(code, space)
         except BaseException as error:
@@ -262,19 +260,35 @@ class Child:
         self.channel.send(LOADED, first, status)
         if status["status"] != "ok":
             self.exit(0)
-        for number in range(first, len(self.job["tests"])):
-            self.run_call(space, number, self.job["tests"][number])
+        for number, test in self.tests(first):
+            self.run_call(space, number, test)
+
+    def tests(self, first):
+        if "fed" not in self.job:
+            yield from list(enumerate(self.job["tests"]))[first:]
+            return
+        while True:
+            yield first, self.inbox.receive()
+            first += 1
+
+    def ask(self, call):
+        """From test code: have the program called in the process where it lives, and wait for what it gives."""
+        self.channel.send(ASKED, self.number, FINE, call)
+        return self.inbox.receive()
+
+    def note(self, error):
+        self.raised = error
 
     def run_call(self, space, number, test):
         self.reset()
-        blob = b""
+        self.number, self.raised, blob = number, None, b""
         try:
             if "check" in test:
                 status = self.run_check(space, test)
             else:
                 results = [self.call(space, call) for call in test["calls"]]
                 blob = ("[" + ",".join(results) + "]").encode()
-                status = {"status": "ok"}
+                status = FINE
         except values.Unsupported as error:
             status = {"status": "error", "type": "UnsupportedResult", "message": f"the result holds {error}", "line": None}
         except values.TooLarge:
@@ -300,7 +314,7 @@ class Child:
             if test["entry"] is not None:
                 space["check"](find(space, test["entry"]))
         except AssertionError as error:
-            if innermost(error) == FILENAME:
+            if innermost(error) == FILENAME or error is self.raised:
                 raise  # the program's own assertion: an error like any other
             return {"status": "failed", **describe(error)}
         return {"status": "ok", "token": test["token"]}
@@ -341,18 +355,26 @@ def numpy_plain(value):
     return value
 
 
-def start(job, first, channel, streams, names, close):
+def null_streams():
+    """`sys.stdin`, `stdout` and `stderr` of programs whose functions are called; made once, before any fork."""
+    return tuple(open(handle, mode, encoding="utf-8", errors="surrogateescape", closefd=False) for handle, mode in ((0, "r"), (1, "w"), (2, "w")))
+
+
+CHILD = Child()  # one in the server, so one in each fork
+
+
+def start(job, first, channel, close):
     """Entry point in the forked process; never returns. `close` are the server's own handles."""
     try:
         for handle in close:
             os.close(handle)
         gc.enable()
         os.chdir(job["folder"])
-        confine(job, os.getpid(), job["secure"])
-        Child(job, Channel(channel), streams, names).run(first)
+        confine(job["rlimits"], job["filter"])
+        CHILD.take(job, Channel(channel[0], channel[1], "fed" in job or "asks" in job)).run(first)
     except BaseException as error:
         try:
-            os.write(channel, HEADER.pack(0, 0, 0, 0) + repr(error).encode())
+            os.write(channel[0], HEADER.pack(0, 0, 0, 0) + repr(error).encode())
         except BaseException:
             pass
     finally:

@@ -16,10 +16,20 @@ libc.umount2.argtypes = [_text, ctypes.c_int]
 libc.unshare.argtypes = [ctypes.c_int]
 
 MACHINE = platform.machine()
+_plain_fork = ctypes.PyDLL(None).fork  # keeps the interpreter's lock, as a fork must
+_plain_fork.argtypes = []
 
 PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_SECCOMP, PR_CAPBSET_DROP = 1, 4, 22, 24
 PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS, PR_CAP_AMBIENT = 36, 38, 47
 _CAPABILITY_VERSION_3 = 0x20080522
+
+
+def fork():
+    """Fork without what `os.fork` does in the child for programs with threads (half of its time). Only for a process with one thread."""
+    pid = _plain_fork()
+    if pid < 0:
+        raise OSError(ctypes.get_errno(), "fork failed")
+    return pid
 
 
 def _check(result, what):

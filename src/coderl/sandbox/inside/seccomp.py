@@ -100,8 +100,32 @@ def child_filter(pid):
     return b"".join([*lines, _instruction(_RETURN, ALLOW)])
 
 
-def install(instructions):
-    """Install a filter on this process (one thread) for good. Needs no_new_privs or a capability."""
+def prepare(instructions):
+    """A filter as the kernel takes it; keep it alive until it is installed."""
     buffer = ctypes.create_string_buffer(instructions, len(instructions))
     program = _Program(len(instructions) // 8, ctypes.cast(buffer, ctypes.c_void_p).value)
+    program.keep = buffer
+    return program
+
+
+def install(program):
+    """Install a prepared filter on this process (one thread) for good. Needs no_new_privs or a capability."""
     kernel.prctl(kernel.PR_SET_SECCOMP, 2, ctypes.addressof(program))
+
+
+class ChildFilter:
+    """The filter for children, made once: a child puts in its own process id and installs it."""
+
+    def __init__(self):
+        marker = 0x7ABCDEF1
+        text = child_filter(marker)
+        self.program = prepare(text)
+        wanted = struct.pack("<I", marker)
+        self.places = [at for at in range(4, len(text), 8) if text[at : at + 4] == wanted]
+        self.pid = [ctypes.c_uint32.from_buffer(self.program.keep, at) for at in self.places]
+        self.address = ctypes.addressof(self.program)
+
+    def install(self, pid):
+        for place in self.pid:
+            place.value = pid
+        kernel.prctl(kernel.PR_SET_SECCOMP, 2, self.address)

@@ -13,20 +13,16 @@ import importlib.util
 import itertools
 import json
 import os
-import re
+import random
 import resource
-import select
 import signal
-import struct
 import sys
 import time
 
-from . import child as children
+from . import seccomp
+from .frames import FRAME, receive_message, send_bytes
+from .run import TRACE_SIGNAL, Run
 
-FRAME = struct.Struct("<II")
-_TRACE_SIGNAL = signal.SIGRTMIN + 5
-_TRACE_LINE = re.compile(rb'File "<program>", line (\d+)')
-_HEADER_LIMIT = 1 << 16
 _APPS_NAMES = """
 import sys, time, itertools, collections, math, fractions, random, heapq
 from itertools import accumulate, product, permutations, combinations
@@ -36,38 +32,11 @@ from math import sqrt, sin, cos, tan, ceil, fabs, floor, gcd, exp, log, log2
 from typing import List, Tuple
 from heapq import *
 """
+_LIMITED = (
+    *(resource.RLIMIT_AS, resource.RLIMIT_CPU, resource.RLIMIT_FSIZE, resource.RLIMIT_NOFILE, resource.RLIMIT_CORE),
+    resource.RLIMIT_NPROC,  # counts by user: only where the user is the sandbox's own
+)
 _WARM = "bisect copy datetime decimal enum functools inspect operator queue re statistics string textwrap typing dataclasses contextlib"
-
-
-class Gone(Exception):
-    """The judge has closed its end."""
-
-
-def receive(handle, size):
-    parts = []
-    while size:
-        part = os.read(handle, min(size, 1 << 20))
-        if not part:
-            raise Gone
-        parts.append(part)
-        size -= len(part)
-    return b"".join(parts)
-
-
-def receive_message(handle):
-    header, blob = FRAME.unpack(receive(handle, FRAME.size))
-    message = json.loads(receive(handle, header))
-    return message, receive(handle, blob)
-
-
-def send_message(handle, message, blob=b""):
-    text = json.dumps(message).encode()
-    view = memoryview(FRAME.pack(len(text), len(blob)) + text + blob)
-    try:
-        while view:
-            view = view[os.write(handle, view) :]
-    except OSError:
-        raise Gone from None
 
 
 def warm():
@@ -99,27 +68,6 @@ def load_numpy(folder):
             del sys.modules[name]
 
 
-class Watch:
-    """CPU and wall time of a child, from outside, since the last event."""
-
-    def __init__(self, pid):
-        self.clock, self.spent = (~pid << 3) | 2, 0.0  # the kernel's number for "CPU time of that process"
-        self.restart()
-
-    def total(self):
-        try:
-            self.spent = time.clock_gettime(self.clock)
-        except OSError:
-            pass  # it is gone: its usage comes with its exit status
-        return self.spent
-
-    def restart(self):
-        self.cpu_mark, self.wall_mark = self.total(), time.monotonic()
-
-    def used(self):
-        return self.total() - self.cpu_mark, time.monotonic() - self.wall_mark
-
-
 class Server:
     """State of one fork server. `settings`: see `__main__.py`."""
 
@@ -130,8 +78,12 @@ class Server:
         self.kept = frozenset(os.listdir(self.folder)) if self.folder else frozenset()  # mount points of an interpreter below /tmp
         self.null = os.open("/dev/null", os.O_RDWR)
         self.trace = os.memfd_create("trace")
-        faulthandler.register(_TRACE_SIGNAL, file=self.trace, all_threads=False)
-        self.numpy_tried = False
+        faulthandler.register(TRACE_SIGNAL, file=self.trace, all_threads=False)
+        self.numpy_tried, self.outbox = False, b""
+        self.filter = seccomp.ChildFilter() if self.secure else None
+        self.hard = {kind: resource.getrlimit(kind)[1] for kind in _LIMITED}
+        self.page = resource.getpagesize()
+        random.seed(0)
         gc.disable()
         gc.collect()
         gc.freeze()
@@ -144,6 +96,15 @@ class Server:
             if "code" in message:
                 self.run(message)
 
+    def say(self, message, blob=b""):
+        """To the judge, with the next flush."""
+        text = json.dumps(message).encode()
+        self.outbox += FRAME.pack(len(text), len(blob)) + text + blob
+
+    def flush(self):
+        data, self.outbox = self.outbox, b""
+        send_bytes(self.handle, data)
+
     def run(self, job):
         if job["numpy"] and not self.numpy_tried:
             self.numpy_tried = True
@@ -155,28 +116,22 @@ class Server:
             names["np"] = sys.modules["numpy"]
         self.prepare(job)
         spent, first = 0.0, 0
-        while first is not None and first < len(job["tests"]):
+        forks = 1 if "fed" in job else len(job["tests"])  # calls that come one by one are made in one fork
+        while first is not None and first < forks:
             run = Run(self, job, names, first)
             first = run.watch()
             spent += run.cpu
             self.clean()
-        send_message(self.handle, {"event": "end", "cpu": spent})
+        self.say({"event": "end", "cpu": spent})
+        self.flush()
 
     def prepare(self, job):
-        job.update(secure=self.secure, null=self.null, folder=self.folder or "/", module="program")
-        with open(self.statm, "rb", closefd=False) as stream:
-            stream.seek(0)
-            own = int(stream.read().split()[0]) * resource.getpagesize()
-        cpu = int(job["cpu_seconds"] * (len(job["tests"]) + 2)) + 2
-        job["rlimits"] = [
-            (resource.RLIMIT_AS, own + job["memory_bytes"]),
-            (resource.RLIMIT_CPU, cpu),
-            (resource.RLIMIT_FSIZE, job["file_bytes"]),
-            (resource.RLIMIT_NOFILE, 256),
-            (resource.RLIMIT_CORE, 0),
-        ]
-        if self.spaces:
-            job["rlimits"].append((resource.RLIMIT_NPROC, 256))
+        job.update(null=self.null, folder=self.folder or "/", module="program", filter=self.filter)
+        own = int(os.pread(self.statm, 64, 0).split(None, 1)[0]) * self.page
+        cpu = int(job["cpu_seconds"] * (job.get("fed", len(job["tests"])) + 2)) + 2
+        wanted = (own + job["memory_bytes"], cpu, job["file_bytes"], 256, 0, 256)
+        limits = zip(_LIMITED, wanted) if self.spaces else zip(_LIMITED[:-1], wanted)
+        job["rlimits"] = [(kind, value if (hard := self.hard[kind]) < 0 else min(value, hard)) for kind, value in limits]
 
     def clean(self):
         """End and reap every process that is left; empty the scratch folder."""
@@ -218,176 +173,3 @@ def empty(folder, kept):
             for inner in os.listdir(path):
                 os.rename(f"{path}/{inner}", f"{folder}/.{next(counter)}.{time.monotonic_ns()}")
             os.rmdir(path)
-
-
-class Run:
-    """One forked child, from its start to its last report."""
-
-    def __init__(self, server, job, names, first):
-        self.server, self.job, self.test, self.phase, self.cpu = server, job, first, "compile", 0.0
-        self.first, self.buffer, self.open = first, bytearray(), True
-        self.status: int | None = None
-        streams = None
-        if job["mode"] == "stdin":
-            streams = (os.memfd_create("in"), os.memfd_create("out"))
-        self.reports, writing = os.pipe()
-        os.ftruncate(server.trace, 0)
-        os.lseek(server.trace, 0, os.SEEK_SET)
-        self.pid = os.fork()
-        if self.pid == 0:
-            if not server.spaces:
-                detach(server.secure)
-            children.start(job, first, writing, streams, names, (server.handle, self.reports, server.statm))
-        for handle in (writing, *(streams or ())):
-            os.close(handle)
-        self.clock = Watch(self.pid)
-        self.poll = select.poll()
-        self.poll.register(self.reports, select.POLLIN)
-        self.poll.register(server.handle, select.POLLIN)
-
-    def watch(self):
-        """Until the child has ended. Returns the test at which a new fork goes on, or None when the job is over."""
-        try:
-            return self.loop()
-        finally:
-            self.end()
-            os.close(self.reports)
-
-    def loop(self):
-        while True:
-            cpu, wall = self.clock.used()
-            if cpu >= self.job["cpu_seconds"] or wall >= self.job["wall_seconds"]:
-                return self.give_up("Timeout", self.timeout_message(cpu))
-            wait = min(self.job["cpu_seconds"] - cpu, self.job["wall_seconds"] - wall)
-            if not self.open:
-                if self.ended():
-                    return self.classify()
-                wait = min(wait, 0.005)
-            for handle, event in self.poll.poll(max(1.0, wait * 1000)):
-                if handle == self.server.handle:
-                    if self.stopped():
-                        return None
-                elif event:
-                    done, result = self.read()
-                    if done:
-                        return result
-
-    def stopped(self):
-        message, _ = receive_message(self.server.handle)
-        return message.get("stop") == self.job["number"]
-
-    def timeout_message(self, cpu):
-        limit = self.job["cpu_seconds"]
-        return f"more than {limit:g} s of CPU time" if cpu >= limit else f"more than {self.job['wall_seconds']:g} s of waiting"
-
-    def read(self):
-        """Take in what the child wrote. (True, next test or None) when the job or this fork is over."""
-        data = os.read(self.reports, 1 << 20)
-        if not data:
-            self.open = False
-            self.poll.unregister(self.reports)
-            return False, None
-        self.buffer += data
-        size = children.HEADER.size
-        while len(self.buffer) >= size:
-            event, test, header, blob = children.HEADER.unpack_from(self.buffer)
-            if event == 0:
-                sys.exit(f"the child could not start: {bytes(self.buffer[size:])!r}")
-            expected = {"compile": children.COMPILED, "load": children.LOADED, "test": children.TESTED}[self.phase]
-            if event != expected or test != self.test or header > _HEADER_LIMIT:
-                return True, self.give_up("BrokenReport", "the program wrote into the judge's channel")
-            if blob > 2 * self.job["output_bytes"] + 4096:
-                return True, self.give_up("OutputLimit", f"a result of more than {self.job['output_bytes']} bytes")
-            if len(self.buffer) < size + header + blob:
-                break
-            text, rest = bytes(self.buffer[size : size + header]), bytes(self.buffer[size + header : size + header + blob])
-            del self.buffer[: size + header + blob]
-            over = self.report(text, rest)
-            if over:
-                return True, None
-        return False, None
-
-    def report(self, text, blob):
-        """Pass on one whole report; True when the job is over."""
-        try:
-            header = json.loads(text)
-            status = str(header["status"])
-            fields = {name: header.get(name) for name in ("type", "message", "line", "token")}
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-            fields, status, blob = {"type": "BrokenReport", "message": "the program wrote into the judge's channel", "line": None}, "error", b""
-        phase = self.phase
-        cpu, wall = self.clock.used()
-        self.clock.restart()
-        send_message(self.server.handle, {"event": phase, "test": self.test, "status": status, "cpu": cpu, "wall": wall, **fields}, blob)
-        if phase != "test":
-            self.phase = "test" if phase == "load" or self.job["mode"] == "stdin" else "load"
-            return status != "ok"
-        self.test += 1
-        return self.test >= len(self.job["tests"]) or (self.job["stop"] and status != "ok")
-
-    def ended(self):
-        if self.status is None:
-            pid, status, usage = os.wait4(self.pid, os.WNOHANG)
-            if pid:
-                self.status, self.cpu = status, usage.ru_utime + usage.ru_stime
-        return self.status is not None
-
-    def end(self):
-        if self.status is None:
-            self.clock.total()
-            try:
-                os.kill(self.pid, signal.SIGKILL)
-                if not self.server.secure and not self.server.spaces:
-                    os.killpg(self.pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
-            _, self.status, usage = os.wait4(self.pid, 0)
-            self.cpu = usage.ru_utime + usage.ru_stime
-
-    def classify(self):
-        """The child ended by itself."""
-        code = os.waitstatus_to_exitcode(self.status or 0)
-        if code == 0 and self.test > self.first and self.phase == "test":
-            return self.test  # it asked for a fresh fork, or left between two tests: the next test finds out
-        if code == children.LOST_CHANNEL:
-            return self.give_up("LostChannel", "the program closed or replaced the files it was given")
-        if code == -signal.SIGXCPU:
-            return self.give_up("Timeout", f"more than {self.job['cpu_seconds']:g} s of CPU time")
-        if code < 0:
-            try:
-                name = signal.Signals(-code).name
-            except ValueError:
-                name = "unknown"
-            return self.give_up("Killed", f"the process was ended by signal {-code} ({name})")
-        return self.give_up("Exit", f"the program ended the process (exit code {code}) before the test was over")
-
-    def give_up(self, kind, message):
-        """Report the failure of the current test; returns the test at which a new fork goes on, or None."""
-        line = self.where() if kind == "Timeout" and self.status is None else None
-        cpu, wall = self.clock.used()
-        self.end()
-        cpu = max(cpu, self.cpu - self.clock.cpu_mark)
-        fields = {"type": kind, "message": message, "line": line}
-        send_message(self.server.handle, {"event": self.phase, "test": self.test, "status": "error", "cpu": cpu, "wall": wall, **fields})
-        if self.phase != "test" or self.job["stop"]:
-            return None
-        return self.test + 1
-
-    def where(self):
-        """Ask the child for its current line; a program that blocks the signal keeps it to itself."""
-        try:
-            os.kill(self.pid, _TRACE_SIGNAL)
-        except ProcessLookupError:
-            return None
-        for _ in range(20):
-            time.sleep(0.001)
-            found = _TRACE_LINE.search(os.pread(self.server.trace, 1 << 16, 0))
-            if found:
-                return int(found[1])
-        return None
-
-
-def detach(secure):
-    """Without a process space: an own session, so that the whole group can be ended."""
-    if not secure:
-        os.setsid()
