@@ -93,14 +93,15 @@ FULL = Scale(
     control_rate=1e-3,
 )
 QUICK = FULL._replace(
-    train=600,
-    tests_only=500,
+    train=400,
+    tests_only=700,
     validation=80,
-    heldout=200,
+    heldout=150,
     sources=("words", "letters"),
-    warm_updates=800,
-    evaluate_every=400,
-    critic_updates=40,
+    warm_updates=850,
+    evaluate_every=425,
+    samples=4,
+    critic_updates=30,
     evaluation_samples=8,
 )
 
