@@ -164,7 +164,7 @@ def interrupt() -> tuple[float, int]:
         assert process.stdout is not None
         with process.stdout:
             process.stdout.readline()
-            time.sleep(1.0)  # by now both workers are in a loop that takes half a minute
+            time.sleep(1.0)  # by now one worker is in a loop of half a minute, which holds back all later verdicts
             below = tree(process.pid)
             start = time.monotonic()
             process.send_signal(signal.SIGINT)
@@ -210,7 +210,7 @@ def main() -> None:
         "Each program has one verdict, in order; each is right, or says that its sandbox was killed twice (harness error). "
         f"Left: {len(left)} processes, {open_now - descriptors} "
         f"descriptors, {len(files)} temporary files; memory {growth:+.1f} MiB; cost {slower:+.1%} from the first to the last quarter.",
-        f"Ctrl-C beside two endless programs: {seconds:.2f} s until nothing is left; all {kept} verdicts that were shown are kept.",
+        f"Ctrl-C beside an endless program: {seconds:.2f} s until nothing is left; all {kept} verdicts that were shown are kept.",
     ]
     print("\n".join(lines))
     if asked.out is not None:

@@ -1,4 +1,4 @@
-"""Sections of bench/RESULTS.md: each command replaces its own and leaves the others alone."""
+"""bench/RESULTS.md: each command replaces its own part and leaves the others alone. run.py has the head, the judge's commands a section each."""
 
 from pathlib import Path
 
@@ -16,3 +16,9 @@ def put_section(path: Path, title: str, lines: list[str]) -> None:
         parts[-1] = parts[-1].rstrip("\n") + "\n"
         parts.append(own)
     atomic_write(path, "\n## ".join(parts))
+
+
+def put_head(path: Path, lines: list[str]) -> None:
+    """Put what comes before the first section."""
+    sections = path.read_text().split("\n## ")[1:] if path.exists() else []
+    atomic_write(path, "\n## ".join(["\n".join(lines), *sections]))

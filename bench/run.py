@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
+from results_file import put_head
 
 from coderl.engines.torch_engine import Decoding, Request, generate
 from coderl.examples import Limits, reference_examples
@@ -28,7 +29,7 @@ from coderl.problems import mini
 from coderl.prompts import prompt
 from coderl.records import Problem, Program
 from coderl.sandbox import Judge
-from coderl.store import atomic_write, git_commit
+from coderl.store import git_commit
 from coderl.tokens import collate, epoch_batches, train_tokenizer
 
 HERE = Path(__file__).resolve().parent
@@ -146,7 +147,7 @@ def main() -> None:
         *(f"| {r.what} | {r.unit} | {r.ours:,.0f} | {r.peer:,.0f} | {r.ours / r.peer:.1f} | {r.peer_name} |" for r in rows),
         "",
     ]
-    atomic_write(HERE / "RESULTS.md", "\n".join(lines))
+    put_head(HERE / "RESULTS.md", lines)
     print("\n".join(lines), f"\n{time.monotonic() - began:.0f} s")
 
 
