@@ -1,5 +1,6 @@
 """What verdicts say: outcomes, causes, line numbers, limits, order, and the ways in which programs read and write."""
 
+import resource
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -337,3 +338,13 @@ def test_a_completion_is_put_behind_the_prompt(judge: Judge) -> None:
     problem = call_problem(([1], 2), starter_code="def f(x):\n")
     program = Program.from_json({"task_id": "f", "completion": "    return 2 * x\n"})
     assert judge.grade(problem, [program])[0].is_pass
+
+
+def test_the_cpu_time_of_programs_counts_as_that_of_children() -> None:
+    problem = Problem("p", "", "stdin", tests=(Test("", "1\n"),))
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    with Judge(workers=1) as judge:
+        verdict = judge.grade(problem, [Program("p", "x = 0\nfor i in range(4_000_000):\n    x += i\nprint(1)")])[0]
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert verdict.is_pass and verdict.cpu_seconds > 0.05
+    assert after.ru_utime - before.ru_utime > verdict.cpu_seconds * 0.9

@@ -68,7 +68,7 @@ class Judge:
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="coderl-judge")
         self._plans: OrderedDict[tuple[int, str], tuple[Problem, Plan]] = OrderedDict()
         self._planning, self._gate = threading.Lock(), Gate()
-        self._running: set[ForkServer] = set()
+        self._running: set[_Bench] = set()
         self._closed = False
 
     def __enter__(self) -> Self:
@@ -173,13 +173,13 @@ class Judge:
 
     def _start(self) -> ForkServer:
         server = ForkServer(LAYERS[self.tier], self._place)
-        self._running.add(server)
         if self._closed:
             server.interrupt()
         return server
 
     def _judge(self, trial: Trial) -> Verdict:
         bench = self._benches.get()
+        self._running.add(bench)
         failure = "the judge was closed"
         try:
             for _ in range(2):
@@ -189,12 +189,13 @@ class Judge:
                     return self._attempt(bench, trial)
                 except ServerGone as error:
                     failure = str(error)
-                    self._running -= bench.clear()
+                    bench.clear()
             return no_verdict(trial, self.tier, failure)
         except BaseException:  # a fault of the judge itself: the servers may be in the middle of a job
-            self._running -= bench.clear()
+            bench.clear()
             raise
         finally:
+            self._running.discard(bench)
             self._benches.put(bench)
 
     def _attempt(self, bench: _Bench, trial: Trial) -> Verdict:
@@ -266,13 +267,17 @@ class _Bench:
             self._servers[name] = self._start()
         return self._servers[name]
 
-    def clear(self) -> set[ForkServer]:
-        """End all servers and give them."""
-        servers = set(self._servers.values())
+    def interrupt(self) -> None:
+        """End the servers' processes from another thread."""
+        for server in list(self._servers.values()):
+            server.interrupt()
+
+    def clear(self) -> None:
+        """End all servers."""
+        servers = list(self._servers.values())
         self._servers.clear()
         for server in servers:
             server.close()
-        return servers
 
 
 def _run(trial: Trial, tier: str, bench: _Bench, limits: Limits) -> Sheet:
