@@ -28,9 +28,9 @@ from .records import Record
 from .store import iterate_records, write_records
 
 HEARTBEAT_SECONDS = 30.0
-SPINS = "3000"
+SPINS = "20000"
 """Turns that an OpenMP thread waits in a loop before it sleeps. With the default, hundreds of thousands, two threads were four times
-slower when another job had one of the cores (docs/lab-log.md); alone, this is as fast (55 ms against 53 ms a training step)."""
+slower when another job had one of the cores; with 3,000 a training step took 77 ms alone instead of 65 (docs/lab-log.md)."""
 
 
 class Step(NamedTuple):

@@ -94,15 +94,15 @@ FULL = Scale(
 )
 QUICK = FULL._replace(
     train=400,
-    tests_only=700,
-    validation=80,
+    tests_only=500,
+    validation=60,
     heldout=150,
     sources=("words", "letters"),
-    warm_updates=850,
-    evaluate_every=425,
+    warm_updates=750,
+    evaluate_every=375,
     samples=4,
     critic_updates=30,
-    evaluation_samples=8,
+    evaluation_samples=6,
 )
 
 ARMS = {
@@ -166,7 +166,7 @@ class Chain(NamedTuple):
 
     def steps(self) -> list[Step]:
         """The chain of commands. A step's outputs lie in the folder of its name."""
-        return [*self.warming(), *self.judging(), *self.tuning(), *(step for arm in ARMS for step in self.evaluation(arm))]
+        return [*self.warming(), *self.judging(), *self.tuning(), *(step for arm in ARMS for step in self.evaluation(arm)), self.check()]
 
     def warming(self) -> list[Step]:
         """Problems, their validation, and an actor from nothing."""
@@ -213,7 +213,7 @@ class Chain(NamedTuple):
         ]
 
     def tuning(self) -> list[Step]:
-        """CodeRL, CodeRL without its critic, more cross-entropy for the CPU time of all of CodeRL; a look at the references."""
+        """CodeRL, CodeRL without its critic, more cross-entropy for the CPU time of all of CodeRL."""
         from ..pipeline import Step
 
         seldom = ("--evaluate-every", 2 * self.scale.evaluate_every)
@@ -222,13 +222,18 @@ class Chain(NamedTuple):
         scored = self.finetune("coderl", "--scores", self.paths.samples("scores"))
         # with and without critic the fine-tuning takes the same steps on the same programs, so the cost of the one stands for the other
         budget = (*CODERL_STEPS, "no-critic")
-        checked = ("--problems", self.paths.problems("train"), "--out", self.paths.folder / "validate" / "verdicts.jsonl", "--workers", 1)
         return [
             Step("no-critic", "fine-tuning without critic", self.finetune("no-critic"), ("grade", "grade-greedy")),
             Step("control", "control: more cross-entropy for the CPU time of CodeRL", self.supervised("control", *more), ("warm-start",), 1, budget),
             Step("coderl", "CodeRL: fine-tuning with the critic's token values", scored, ("score", "grade-greedy")),
-            Step("validate", "checking the reference solutions in the judge", words("validate", *checked, *self.unsafe), ("grade",)),
         ]
+
+    def check(self) -> Step:
+        """The reference solutions must pass; last in the list, it fills a core that waits."""
+        from ..pipeline import Step
+
+        checked = ("--problems", self.paths.problems("train"), "--out", self.paths.folder / "validate" / "verdicts.jsonl", "--workers", 1)
+        return Step("validate", "checking the reference solutions in the judge", words("validate", *checked, *self.unsafe), ("grade",))
 
     def supervised(self, arm: str, *more: object) -> tuple[str, ...]:
         """Cross-entropy on the references, with looks at the validation problems."""
