@@ -94,14 +94,14 @@ FULL = Scale(
 )
 QUICK = FULL._replace(
     train=400,
-    tests_only=500,
+    tests_only=400,
     validation=60,
     heldout=150,
     sources=("words", "letters"),
-    warm_updates=750,
-    evaluate_every=375,
+    warm_updates=700,
+    evaluate_every=350,
     samples=4,
-    critic_updates=30,
+    critic_updates=25,
     evaluation_samples=6,
 )
 
