@@ -10,6 +10,7 @@ its statements are such asserts. Everything else runs as code: in a process of i
 from __future__ import annotations
 
 import ast
+import builtins
 import math
 import operator
 from collections.abc import Callable, Container
@@ -199,8 +200,8 @@ class _Lift(ast.NodeTransformer):
             self.generic_visit(node)
             return node
         name = self.names.get(node.func.id, node.func.id)
-        if self.only is not None and name != self.only:
-            raise NotPlain(name)  # a class of the program's, perhaps: its objects are no plain data
+        if name != self.only and (self.only is not None or hasattr(builtins, name)):
+            raise NotPlain(name)  # a class of the program's, perhaps: its objects are no plain data; or Python's own, like bytearray
         try:
             arguments = [evaluate(argument, []) for argument in node.args]
             named = {_named(keyword): evaluate(keyword.value, []) for keyword in node.keywords}
