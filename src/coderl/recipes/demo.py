@@ -74,14 +74,14 @@ class Scale(NamedTuple):
 
 FULL = Scale(
     train=1200,
-    tests_only=2400,
+    tests_only=1600,
     validation=200,
     heldout=600,
     sources=("list", "range", "between", "digits", "words", "letters"),
     warm_updates=3000,
     evaluate_every=750,
     critic_updates=200,
-    evaluation_samples=12,
+    evaluation_samples=8,
     batch_tokens=1024,
     warm_rate=3e-3,
     samples=8,
@@ -254,40 +254,27 @@ class Chain(NamedTuple):
         size = ("--epochs", s.epochs, "--learning-rate", s.rate, "--rl-weight", s.rl_weight)
         return words("finetune", "coderl", "--model", p.actor("warm-start"), *inputs, *size, *more, *looks, "--out", p.folder / arm, *self.seed)
 
-    def grade(self, split: str, programs: Path, verdicts: Path, workers: int, *more: object) -> tuple[str, ...]:
+    def grade(self, split: str, programs: Path, verdicts: Path, workers: int) -> tuple[str, ...]:
         files = ("--problems", self.paths.problems(split), "--programs", programs, "--out", verdicts)
-        return words("grade", *files, "--stop-at-first-failure", "--workers", workers, *more, *self.unsafe)
+        return words("grade", *files, "--stop-at-first-failure", "--workers", workers, *self.unsafe)
 
     def evaluation(self, arm: str) -> list[Step]:
-        """Held-out programs of one arm, their verdicts on hidden and on example tests, and the estimates."""
+        """Held-out programs of one arm, their verdicts, and the estimates."""
         from ..pipeline import Step
 
         out = self.paths.folder / "evaluation" / arm
-        programs, greedy, verdicts, greedy_verdicts, examples = (
-            out / f"{name}.jsonl" for name in ("programs", "greedy", "verdicts", "greedy_verdicts", "example_verdicts")
-        )
+        programs, greedy, verdicts, greedy_verdicts = (out / f"{name}.jsonl" for name in ("programs", "greedy", "verdicts", "greedy_verdicts"))
         workers = self.config.cores if arm == "control" else 1  # the control comes last and has the machine for itself
         model = ("--model", self.paths.actor(arm), "--problems", self.paths.problems("heldout"))
         drawn = ("--out", programs, "--greedy", greedy, "-n", self.scale.evaluation_samples, "--workers", workers, "--seed", self.config.seed + 1)
-        judged = ("--problems", self.paths.problems("heldout"), "--verdicts", verdicts, "--greedy", greedy_verdicts, "--examples", examples)
-        asked = ("--k", *(k for k in (1, 5, 10) if k <= self.scale.evaluation_samples), "--pool", self.scale.evaluation_samples)
+        judged = ("--problems", self.paths.problems("heldout"), "--verdicts", verdicts, "--greedy", greedy_verdicts)
+        asked = ("--k", *(k for k in (1, 5) if k <= self.scale.evaluation_samples))
         names = ("--out", out / "results.json", "--name", ARMS[arm])
         return [
             Step(f"write-{arm}", f"held-out programs of: {ARMS[arm]}", words("sample", *model, *drawn), (arm,)),
-            Step(f"judge-{arm}", "judging them", self.grade("heldout", programs, verdicts, 1), (f"write-{arm}",)),
+            Step(f"judge-{arm}", "judging them", self.grade("heldout", programs, verdicts, workers), (f"write-{arm}",)),
             Step(f"judge-greedy-{arm}", "judging the greedy ones", self.grade("heldout", greedy, greedy_verdicts, 1), (f"write-{arm}",)),
-            Step(
-                f"judge-examples-{arm}",
-                "judging them on the example tests",
-                self.grade("heldout", programs, examples, 1, "--tests", "example"),
-                (f"write-{arm}",),
-            ),
-            Step(
-                f"evaluate-{arm}",
-                "pass@k and n@k",
-                words("evaluate", *judged, *asked, *names, *self.seed),
-                (f"judge-{arm}", f"judge-greedy-{arm}", f"judge-examples-{arm}"),
-            ),
+            Step(f"evaluate-{arm}", "pass@k", words("evaluate", *judged, *asked, *names, *self.seed), (f"judge-{arm}", f"judge-greedy-{arm}")),
         ]
 
 
