@@ -1,5 +1,6 @@
 """Chains of commands: order, resume, equal-time budgets, failures in one sentence, Ctrl-C reaches the steps."""
 
+import json
 import os
 import signal
 import subprocess
@@ -55,6 +56,12 @@ def test_a_killed_chain_goes_on_with_the_steps_that_are_left(tmp_path):
     assert set(costs) == {"one", "two"} and not any("copying to b.jsonl" in line for line in said)
 
 
+def test_what_an_interrupted_attempt_cost_counts(tmp_path):
+    (tmp_path / "interrupted.json").write_text('{"one": 100.0}')
+    costs = run_steps(chain(tmp_path), tmp_path, 2, lambda line: None)
+    assert 100 < costs["one"].cpu_seconds < 110 and costs["two"].cpu_seconds < 10
+
+
 def test_a_failing_step_ends_the_chain_with_its_own_words(tmp_path):
     steps = [
         copy_step("bad", tmp_path / "absent.jsonl", tmp_path / "b.jsonl"),
@@ -91,5 +98,6 @@ def test_an_interrupt_ends_the_running_step(tmp_path):
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=30)
     assert process.returncode != 0
+    assert json.loads((tmp_path / "interrupted.json").read_text())["wait"] > 0.1  # what the attempt cost is not forgotten
     alive = subprocess.run(["pgrep", "-f", str(tmp_path / "mini")], capture_output=True, text=True).stdout.split()
     assert [pid for pid in alive if int(pid) != os.getpid()] == []

@@ -4,11 +4,13 @@ Every step is a command line that can be run by hand. Here its process is forked
 already (the standard library's fork server), which saves each step several CPU seconds. What it printed is in `logs/NAME.log`, what
 it cost (CPU seconds of the process and all its children) in `steps.jsonl`, which is also what a second call resumes from: a step that
 is there is not run again, and one that is there with another command is an error, since what it left behind would be mixed with the
-new. A step that fails ends the chain with the last words of its log.
+new. What a step cost before it was interrupted is kept in `interrupted.json` and counts too. A step that fails ends the chain with the
+last words of its log.
 """
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import os
 import resource
@@ -25,7 +27,7 @@ from typing import Any, NamedTuple
 
 from .errors import CoderlError
 from .records import Record
-from .store import iterate_records, write_records
+from .store import atomic_write, iterate_records, write_records
 
 HEARTBEAT_SECONDS = 30.0
 SPINS = "20000"
@@ -107,13 +109,14 @@ def run_steps(
                 beat = time.monotonic()
                 say(_heartbeat(running, began))
                 continue
-            one, cost = ended
+            one, seconds = ended
             running.remove(one)
-            costs[one.step.name] = cost
+            cost = costs[one.step.name] = _cost(one, seconds, folder)
             write_records(path, costs.values())
             say(f"{_clock(began)}  {one.step.name} done in {cost.wall_seconds:.0f} s, CPU {cost.cpu_seconds:.0f} s [{len(costs)}/{len(steps)}]")
     finally:
         _end(running)
+        _keep_costs(running, folder)
     return costs
 
 
@@ -189,15 +192,39 @@ def _stage(command: tuple[str, ...], log: str, cost: Connection) -> None:
         cost.send(sum(usage.ru_utime + usage.ru_stime for usage in usages))
 
 
-def _wait_for_one(running: Sequence[_Running], until: float) -> tuple[_Running, StepCost] | None:
-    """The next step that ends, with its cost; None when the time is over."""
+def _cost(one: _Running, seconds: float, folder: Path) -> StepCost:
+    before = _interrupted(folder).get(one.step.name, 0.0)
+    return StepCost(one.step.name, one.command, round(before + seconds, 1), round(time.monotonic() - one.began, 1))
+
+
+def _interrupted(folder: Path) -> dict[str, float]:
+    """CPU seconds of attempts at steps that did not come to their end."""
+    path = folder / "interrupted.json"
+    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else {}
+
+
+def _keep_costs(ended: Sequence[_Running], folder: Path) -> None:
+    """Note what steps that did not finish have cost; one that was killed cannot say."""
+    spent = _interrupted(folder)
+    for one in ended:
+        try:
+            seconds = one.cost.recv() if one.cost.poll() else 0.0
+        except EOFError:
+            continue
+        spent[one.step.name] = spent.get(one.step.name, 0.0) + seconds
+    if ended:
+        atomic_write(folder / "interrupted.json", json.dumps(spent) + "\n")
+
+
+def _wait_for_one(running: Sequence[_Running], until: float) -> tuple[_Running, float] | None:
+    """The next step that ends, with its CPU seconds; None when the time is over."""
     ended = wait([one.process.sentinel for one in running], max(0.0, until - time.monotonic()))
     for one in running:
         if one.process.sentinel in ended:
             one.process.join()
             if one.process.exitcode != 0:
                 raise CoderlError(f"step {one.step.name} ended with exit code {one.process.exitcode}: {last_words(one.log)} (all of it: {one.log})")
-            return one, StepCost(one.step.name, one.command, round(one.cost.recv(), 1), round(time.monotonic() - one.began, 1))
+            return one, float(one.cost.recv())
     return None
 
 

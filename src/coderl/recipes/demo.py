@@ -292,7 +292,7 @@ def read_arms(folder: Path) -> dict[str, dict[str, Any]]:
 
 def arm_costs(costs: Mapping[str, StepCost]) -> dict[str, float]:
     """CPU seconds of each arm beyond the warm start; the warm start's own for itself. Looks at validation problems
-    count, the final evaluation does not; a step that was interrupted counts with its last attempt only."""
+    count, the final evaluation does not."""
     shared = sum(costs[name].cpu_seconds for name in CODERL_STEPS)
     sampled = sum(costs[name].cpu_seconds for name in ("sample", "grade", "grade-greedy"))
     return {
