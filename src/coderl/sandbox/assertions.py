@@ -38,7 +38,7 @@ def _dict(*pairs: Any) -> dict[Any, Any]:
 
 
 _FUNCTIONS: dict[str, Callable[..., Any]] = {
-    **{f.__name__: f for f in (abs, all, any, bool, float, int, len, list, max, min, round, sorted, str, sum, tuple)},
+    **{f.__name__: f for f in (abs, all, any, bool, complex, float, int, len, list, max, min, round, sorted, str, sum, tuple)},
     **{"set": _set, "frozenset": _frozenset, "dict": _dict},
     **{f"math.{f.__name__}": f for f in (math.isclose, math.fabs, math.floor, math.ceil, math.isnan, math.isinf, math.sqrt)},
 }
