@@ -1,3 +1,4 @@
+import itertools
 import math
 
 import pytest
@@ -11,6 +12,7 @@ from coderl.formulas.coderl import (
     passed_probabilities,
     released_token_rewards,
     token_values,
+    value_changes,
 )
 from coderl.formulas.masks import length_mask
 
@@ -218,3 +220,37 @@ def test_released_rewards_without_marks_are_critic_weights_everywhere():
 def test_wrong_shapes_are_turned_away_at_the_door(call):
     with pytest.raises(AssertionError):
         call()
+
+
+# ---- value_changes, ours
+
+
+def test_value_changes_by_hand():
+    # p before 0.5, then 0.6, 0.2, 0.9, and the program fails (0): +0.1, -0.4, 0 - 0.2; one token, passes: 1 - 0.25
+    passed = torch.tensor([[0.6, 0.2, 0.9, 7.0], [0.4, 7.0, 7.0, 7.0]])
+    mask = length_mask(torch.tensor([3, 1]), 4)
+    found = value_changes(passed, torch.tensor([0.5, 0.25]), torch.tensor([0.0, 1.0]), mask)
+    assert found.tolist() == [pytest.approx([0.1, -0.4, -0.2, 0.0]), pytest.approx([0.75, 0.0, 0.0, 0.0])]
+
+
+def test_value_changes_add_up_to_final_minus_before():
+    passed, before, final = torch.rand(4, 6, generator=generator()), torch.rand(4, generator=generator(1)), torch.rand(4, generator=generator(2))
+    mask = length_mask(torch.tensor([6, 1, 3, 5]), 6)
+    torch.testing.assert_close(value_changes(passed, before, final, mask).sum(1), final - before)
+
+
+def test_value_changes_are_a_loop():
+    passed, before, final = torch.rand(4, 6, generator=generator()), torch.rand(4, generator=generator(1)), torch.rand(4, generator=generator(2))
+    lengths = [6, 1, 3, 5]
+    found = value_changes(passed, before, final, length_mask(torch.tensor(lengths), 6))
+    for b, size in enumerate(lengths):
+        chain = [before[b].item(), *passed[b, : size - 1].tolist(), final[b].item()]
+        assert found[b, :size].tolist() == pytest.approx([new - old for old, new in itertools.pairwise(chain)], abs=1e-6)
+        assert found[b, size:].tolist() == [0.0] * (6 - size)
+
+
+def test_true_values_change_by_the_advantage_on_average_nothing():
+    # a program of two coin tosses passes on heads-heads: p = 1/4, then 1/2 or 0; the mean change over the next token is 0
+    heads = value_changes(torch.tensor([[0.5, 1.0]]), torch.tensor([0.25]), torch.tensor([1.0]), torch.ones(1, 2, dtype=torch.bool))
+    tails = value_changes(torch.tensor([[0.0, 0.0]]), torch.tensor([0.25]), torch.tensor([0.0]), torch.ones(1, 2, dtype=torch.bool))
+    assert (heads[0, 0] + tails[0, 0]).item() == 0.0

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from coderl.formulas.returns import OUTCOME_RETURNS, outcome_returns, relative_returns, tempered_returns
+from coderl.formulas.returns import OUTCOME_RETURNS, outcome_returns, passing_returns, relative_returns, tempered_returns
 from coderl.records import OUTCOMES, Outcome
 
 
@@ -65,3 +65,10 @@ def test_tempered_returns_by_hand_and_as_a_loop():
 def test_tempered_returns_refuse_a_negative_weight():
     with pytest.raises(AssertionError):
         tempered_returns(torch.zeros(2), -0.1)
+
+
+def test_passing_returns_by_hand():
+    assert passing_returns(torch.tensor([0, 3, 2, 1, 3])).tolist() == [0.0, 1.0, 0.0, 0.0, 1.0]
+    assert passing_returns(torch.arange(4)).tolist() == (outcome_returns(torch.arange(4)) > 0).float().tolist()
+    with pytest.raises(AssertionError):
+        passing_returns(torch.tensor([4]))

@@ -113,6 +113,28 @@ def critic_weights(returns: Tensor, values: Tensor, mask: Tensor) -> Tensor:
     return torch.where(mask, returns.detach()[:, None] * values.detach(), 0.0)
 
 
+def value_changes(passed: Tensor, before: Tensor, final: Tensor, mask: Tensor) -> Tensor:
+    """weight[b, t] = p_t - p_{t-1}, p_0 = `before`, p at the last token replaced by `final`: what each token did to the chance of passing.
+
+    Not in the paper, which multiplies (eq. 10). The changes of a program add up to final - before: to the critic's own verdict with
+    final = p_T, to the truth with final = 1 for a pass and 0 otherwise. With the true p they are the advantages of the token MDP for
+    the return "passed", so, unlike q̂ in eq. (10), they may turn the sign of single tokens.
+
+    Args:
+        passed: (B, T) `passed_probabilities` of prefixes, after w_t was read.
+        before: (B,) the same before the first token.
+        final: (B,) what the last token is held to.
+        mask: (B, T) bool, True from the first token to the last, at least one.
+
+    Returns:
+        (B, T), 0 where the mask is False; a constant.
+    """
+    assert passed.shape == mask.shape and before.shape == final.shape == mask.shape[:1], "passed and mask (B, T), before and final (B,)"
+    last = mask & (mask.sum(dim=1, keepdim=True) == mask.cumsum(dim=1))
+    now = torch.where(last, final[:, None], passed)
+    return torch.where(mask, now - torch.cat([before[:, None], passed[:, :-1]], dim=1), 0.0).detach()
+
+
 class ReleasedRewards(NamedTuple):
     """What `released_token_rewards` gives: `rewards` (B, T) float32, and `kept` (B, T) bool, False where the label becomes -100."""
 

@@ -55,3 +55,19 @@ def tempered_returns(relative: Tensor, negative_weight: float) -> Tensor:
     """
     assert relative.ndim == 1 and negative_weight >= 0, f"relative must be (B,), found {tuple(relative.shape)}; λ {negative_weight} must be >= 0"
     return where(relative > 0, relative, negative_weight * relative)
+
+
+def passing_returns(labels: Tensor) -> Tensor:
+    """r(W) = 1 for a pass, else 0: expert iteration as token weights. Anthony et al. 2017; for language models STaR, Zelikman et al. 2022.
+
+    With these weights `policy_gradient_loss` is cross-entropy on the actor's own passing programs. CodeRL's Table 3 has the other row,
+    every sample taken as correct.
+
+    Args:
+        labels: (B,) int in 0..3, `Outcome.label`.
+
+    Returns:
+        (B,) float32.
+    """
+    assert labels.ndim == 1 and bool(((labels >= 0) & (labels < 4)).all()), f"labels must be (B,) in 0..3, found {labels}"
+    return (labels == 3).float()
