@@ -34,6 +34,7 @@ FLOORS: dict[str, int] = {
     "sampling": 3,
     "grading": 3,
     "scoring": 3,
+    "signals": 3,
     "fitting": 3,
     "muon": 2,
     "evaluation": 3,
