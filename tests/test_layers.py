@@ -36,6 +36,7 @@ FLOORS: dict[str, int] = {
     "scoring": 3,
     "signals": 3,
     "fitting": 3,
+    "machine": 3,
     "muon": 2,
     "evaluation": 3,
     "trials": 3,

@@ -319,9 +319,49 @@ def test_an_unfinished_run_is_not_continued_with_other_settings(tmp_path):
     run = RunDirectory(tmp_path)
     run.start({"config": {"learning_rate": 0.1, "threads": 1}, "inputs": {"a": "1"}})
     run.start({"config": {"learning_rate": 0.2, "threads": 1}, "inputs": {"a": "1"}})  # no checkpoint yet: nothing to mix up
-    (tmp_path / "checkpoint.pt").write_bytes(b"x")
+    run.write_checkpoint(5, lambda folder: None)
     run.start({"config": {"learning_rate": 0.2, "threads": 2}, "inputs": {"a": "1"}})
     with pytest.raises(CoderlError, match=r"learning_rate was 0\.2, now it is 0\.3"):
         run.start({"config": {"learning_rate": 0.3, "threads": 2}, "inputs": {"a": "1"}})
     with pytest.raises(CoderlError, match="whose a was 1, now it is 2"):
         run.start({"config": {"learning_rate": 0.2, "threads": 2}, "inputs": {"a": "2"}})
+
+
+def test_the_newest_checkpoint_that_is_whole_counts(tmp_path):
+    from coderl.store import RunDirectory
+
+    run = RunDirectory(tmp_path)
+    assert run.newest_checkpoint() is None
+    run.write_checkpoint(5, lambda folder: (folder / "state").write_text("5"))
+
+    class Killed(BaseException):
+        pass
+
+    def torn(folder):
+        (folder / "state").write_text("half")
+        raise Killed
+
+    with pytest.raises(Killed):
+        run.write_checkpoint(10, torn)
+    assert run.newest_checkpoint() == tmp_path / "checkpoint-000005" and (tmp_path / "checkpoint-000010").exists()
+    run.write_checkpoint(10, lambda folder: (folder / "state").write_text("10"))  # over what was left of the torn one
+    assert run.newest_checkpoint() == tmp_path / "checkpoint-000010"
+    assert not (tmp_path / "checkpoint-000005").exists()
+    run.write_checkpoint(1_000_000, lambda folder: None)
+    assert run.newest_checkpoint() == tmp_path / "checkpoint-1000000"
+    run.remove_checkpoints()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_checkpoint_that_cannot_be_written_leaves_the_one_before(tmp_path):
+    from coderl.store import RunDirectory
+
+    run = RunDirectory(tmp_path)
+    run.write_checkpoint(1, lambda folder: None)
+
+    def full(folder):
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(CoderlError, match="checkpoint-000002: cannot be written \\(No space left"):
+        run.write_checkpoint(2, full)
+    assert run.newest_checkpoint() == tmp_path / "checkpoint-000001"

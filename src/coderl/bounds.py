@@ -57,6 +57,8 @@ def check_bounds(config: Any) -> None:
     """
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
+        if dataclasses.is_dataclass(value):  # a part of the config (recipes.training.Training)
+            check_bounds(value)
         for number in value if isinstance(value, tuple) else (value,):
             if isinstance(number, int | float) and not isinstance(number, bool):
                 _check(field.name, number)

@@ -42,16 +42,24 @@ def file_defaults(config: type, path: Path) -> dict[str, Any]:
         UsageError: a key that is no field, or a value of the wrong type.
     """
     hints = get_type_hints(config)
-    names = [field.name for field in dataclasses.fields(config)]
-    values = {}
+    parts = {name: hint for name, hint in hints.items() if dataclasses.is_dataclass(hint)}  # their fields stand beside the others
+    inner = {name: (part, hint) for part, kind in parts.items() for name, hint in get_type_hints(kind).items()}
+    names = [field.name for field in dataclasses.fields(config) if field.name not in parts] + list(inner)
+    values: dict[str, Any] = {}
+    changed: dict[str, dict[str, Any]] = {}
     for key, value in read_toml(path).items():
         name = key.replace("-", "_")
         if name not in names:
             close = difflib.get_close_matches(name, names, n=1)
             hint = f"did you mean {close[0]!r}? " if close else ""
             raise UsageError(f"{path}: {key!r} is no setting of this stage; {hint}it takes {', '.join(names)}")
-        values[name] = typed(value, hints[name], f"{path}: {key!r}")
-    return values
+        if name in inner:
+            part, hint = inner[name]
+            changed.setdefault(part, {})[name] = typed(value, hint, f"{path}: {key!r}")
+        else:
+            values[name] = typed(value, hints[name], f"{path}: {key!r}")
+    defaults: dict[str, Any] = {field.name: field.default for field in dataclasses.fields(config)}
+    return values | {part: dataclasses.replace(defaults[part], **given) for part, given in changed.items()}
 
 
 def typed(value: object, hint: Any, where: str) -> Any:

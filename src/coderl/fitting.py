@@ -1,16 +1,21 @@
 """Optimisation: one update, the learning rate, checkpoints, and the loop that every training stage shares.
 
-A stage gives batches of examples and a loss; `fit` does the rest: updates until the planned number or the planned CPU time is
-reached, metrics to `metrics.jsonl`, a checkpoint every so often, and a resume that goes on where the newest checkpoint was. Batches
-are a pure function of (seed, epoch), so a resumed run sees the same ones. One process, one device; distribution is a later piece.
+A stage gives batches of examples and an objective; `fit` does the rest: updates until the planned number or the planned CPU time is
+reached, metrics to `metrics.jsonl`, a checkpoint every so often, and a resume that goes on where the newest complete checkpoint was.
+
+An update takes the next `accumulate` x processes batches of one global order, and its loss is the mean over all their tokens together,
+however they are dealt out: micro-batches in turn, processes beside each other. Batches are a pure function of (seed, epoch) and the
+random numbers of dropout one of (seed, update, process, micro-batch), so a resumed run repeats what the interrupted one would have
+done, to the last bit, and no random state needs to be kept.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
-import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,9 +24,10 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from .errors import CoderlError
+from .machine import Machine
 from .muon import Muon
 from .progress import progress
-from .store import RunDirectory, write_failure
+from .store import RunDirectory
 from .tokens import Batch, Example, collate
 
 
@@ -30,10 +36,11 @@ class Plan(NamedTuple):
 
     Fields:
         updates: number of optimiser steps; ignored when `cpu_seconds` is given.
-        cpu_seconds: CPU seconds of this process instead of a number of updates (the learning rate follows the time).
+        cpu_seconds: CPU seconds of all processes instead of a number of updates (the learning rate follows the time).
         learning_rate: peak; `warmup` is the share of the plan in which it rises from 0, then it falls linearly to `final` x peak.
         betas, weight_decay: of AdamW. clip: bound on the gradient norm.
         muon: the matrices of linear layers learn by Muon (muon.py) instead of AdamW, at the same rate.
+        accumulate: batches of a process in an update.
     """
 
     updates: int
@@ -45,6 +52,14 @@ class Plan(NamedTuple):
     weight_decay: float = 0.01
     clip: float = 1.0
     muon: bool = False
+    accumulate: int = 1
+
+    def done(self, at: Progressed) -> bool:
+        return at.updates >= self.updates if self.cpu_seconds is None else at.cpu_seconds >= self.cpu_seconds
+
+    def share(self, at: Progressed) -> float:
+        """Where in the plan the next update is, in (0, 1]."""
+        return (at.updates + 1) / self.updates if self.cpu_seconds is None else at.cpu_seconds / self.cpu_seconds
 
 
 def learning_rate(plan: Plan, share: float) -> float:
@@ -68,15 +83,12 @@ class Optimiser:
         if matrices:
             self.rules.append(Muon(matrices, rate, decay))
 
-    def update(self, loss: Tensor, share: float) -> float:
-        """One step on `loss` at the learning rate of `share`; returns the gradient norm before clipping.
+    def step(self, share: float) -> float:
+        """One step along the gradients at hand, at the learning rate of `share`; returns the gradient norm before clipping.
 
         Raises:
-            CoderlError: the loss or the gradient is not finite; the weights are those of the step before.
+            CoderlError: the gradient is not finite; the weights are those of the step before.
         """
-        if not torch.isfinite(loss):
-            raise CoderlError(f"the loss is {float(loss.detach())}; lower the learning rate (now {self.plan.learning_rate}) and start again")
-        loss.backward()
         norm = float(nn.utils.clip_grad_norm_(self.parameters, self.plan.clip))
         if not math.isfinite(norm):
             raise CoderlError(f"the gradient norm is {norm}; lower the learning rate (now {self.plan.learning_rate}) and start again")
@@ -94,37 +106,63 @@ def matrices_of(model: nn.Module) -> list[Tensor]:
     return [m.weight for m in model.modules() if isinstance(m, nn.Linear) and m is not head and m.weight.requires_grad]
 
 
-Loss = Callable[[Batch], Mapping[str, Tensor]]  # "loss" is minimised, the rest is logged
+class Objective(NamedTuple):
+    """What is minimised: Σ_term weights[term] · Σ sums[term] / Σ counts[term], both sums over all batches of an update.
+
+    Fields:
+        sums: batch -> the sum of each term over what it is counted in, a scalar tensor each.
+        counts: examples of a batch -> how many that is (tokens, programs). From the examples alone, so that the counts of a whole
+            update are known before its first batch is computed, in every process, and each batch can be weighed at once.
+        weights: of the terms that are minimised; terms without a weight are only logged.
+    """
+
+    sums: Callable[[Batch], Mapping[str, Tensor]]
+    counts: Callable[[Sequence[Example]], Mapping[str, int]]
+    weights: Mapping[str, float]
+
+
+def program_tokens(examples: Sequence[Example]) -> int:
+    """How many tokens the programs have together: what losses of actors are a mean over."""
+    return sum(len(e.program) for e in examples)
+
+
+class Batches(NamedTuple):
+    """Where batches come from.
+
+    Fields:
+        epoch: epoch number -> its batches; the same number must give the same batches.
+        pad_id: of prompts. seed: of dropout.
+    """
+
+    epoch: Callable[[int], Iterator[list[Example]]]
+    pad_id: int
+    seed: int
+
+    def groups(self, skip: int, size: int) -> Iterator[list[list[Example]]]:
+        """The batches of all epochs behind the first `skip`, `size` at a time: what one update takes."""
+        endless = itertools.islice(self._endless(), skip, None)
+        while True:
+            yield list(itertools.islice(endless, size))
+
+    def _endless(self) -> Iterator[list[Example]]:
+        for number in itertools.count():
+            empty = True
+            for batch in self.epoch(number):
+                empty = False
+                yield batch
+            if empty:
+                raise CoderlError("there is nothing to train on: no example is left after reading the problems; check the files")
+
+
 Evaluate = Callable[[int], Mapping[str, float]]
 
 
 class Progressed(NamedTuple):
-    """Where a training loop is: optimiser steps done, and CPU seconds spent on them (evaluation not counted)."""
+    """Where a training loop is: optimiser steps done, CPU seconds spent on them by all processes (evaluation not counted), batches used."""
 
     updates: int = 0
     cpu_seconds: float = 0.0
-
-
-def save_checkpoint(path: Path, model: nn.Module, optimiser: Optimiser, at: Progressed) -> None:
-    """Model, optimiser and position in one file, put in place in one step."""
-    temporary = path.with_suffix(".tmp")
-    try:
-        torch.save({"model": model.state_dict(), "rules": [rule.state_dict() for rule in optimiser.rules], "at": tuple(at)}, temporary)
-        os.replace(temporary, path)
-    except (OSError, RuntimeError) as error:  # torch raises RuntimeError on a full disk
-        temporary.unlink(missing_ok=True)
-        raise CoderlError(write_failure(path, error) if isinstance(error, OSError) else f"{path}: cannot be written ({error})") from None
-
-
-def load_checkpoint(path: Path, model: nn.Module, optimiser: Optimiser) -> Progressed:
-    """Put model and optimiser back to a checkpoint; without one, the beginning."""
-    if not path.exists():
-        return Progressed()
-    state: dict[str, Any] = torch.load(path, weights_only=True)
-    model.load_state_dict(state["model"])
-    for rule, known in zip(optimiser.rules, state["rules"], strict=True):
-        rule.load_state_dict(known)
-    return Progressed(*state["at"])
+    batches: int = 0
 
 
 class Watch(NamedTuple):
@@ -133,7 +171,8 @@ class Watch(NamedTuple):
     Fields:
         description: shown in the progress line and stored as `stage` in the metrics.
         log_every, evaluate_every, checkpoint_every: optimiser steps; 0 = never.
-        evaluate: step -> numbers, logged; called every `evaluate_every` steps and at the end.
+        evaluate: step -> numbers, logged; called every `evaluate_every` steps and at the end. Looked at in the lead process only.
+        save: writes the model into a folder in a form that others load; called for every checkpoint.
     """
 
     description: str
@@ -141,68 +180,155 @@ class Watch(NamedTuple):
     evaluate_every: int = 0
     checkpoint_every: int = 200
     evaluate: Evaluate | None = None
+    save: Callable[[Path], None] | None = None
 
 
-def fit(
-    model: nn.Module, epochs: Callable[[int], Iterator[list[Example]]], loss: Loss, plan: Plan, run: RunDirectory, watch: Watch, pad_id: int
-) -> Progressed:
-    """Train `model` until the plan is done, from the newest checkpoint in `run` if there is one.
+class _Losses(nn.Module):
+    """A model with what is computed of it, as one module: the form in which accelerate distributes it."""
 
-    Args:
-        epochs: epoch number -> its batches; the same number must give the same batches.
-        loss: batch -> {"loss": scalar to minimise, other names: scalars to log}.
+    def __init__(self, model: nn.Module, objective: Objective, machine: Machine) -> None:
+        super().__init__()
+        self.model = model
+        self.objective = objective
+        self.machine = machine
 
-    Returns: steps done and CPU seconds spent on them.
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        low = self.machine.dtype != torch.float32
+        with torch.autocast(self.machine.accelerator.device.type, self.machine.dtype) if low else nullcontext():
+            return dict(self.objective.sums(batch))
+
+
+class _Loop:
+    """The state of one training run, and its steps."""
+
+    def __init__(self, model: nn.Module, batches: Batches, objective: Objective, plan: Plan, machine: Machine) -> None:
+        self.model = model.to(machine.accelerator.device).train()
+        self.batches, self.objective, self.plan, self.machine = batches, objective, plan, machine
+        self.optimiser = Optimiser(model, plan)
+        self.losses = machine.accelerator.prepare_model(_Losses(model, objective, machine))
+        self.at = Progressed()
+        self.owed = 0.0  # CPU seconds of this process that the others have not been told of yet
+        self.unlogged: dict[str, float] = {}
+
+    def update(self, group: Sequence[list[Example]]) -> dict[str, float]:
+        """One optimiser step on the batches of all processes; returns what is logged of it, the same in every process.
+
+        Raises:
+            CoderlError: loss or gradient is not finite; the weights are those of the step before.
+        """
+        began = time.process_time()
+        share = self.plan.share(self.at)
+        known = [self.objective.counts(examples) for examples in group]
+        counts = {name: max(1, sum(one[name] for one in known)) for name in known[0]}
+        means = self._backward(group[self.machine.rank :: self.machine.processes], counts)
+        spent = time.process_time() - began + self.owed
+        numbers = self.machine.summed(torch.tensor([spent, *means.values()], dtype=torch.float64, device=self.machine.accelerator.device)).tolist()
+        means = dict(zip(means, numbers[1:], strict=True))
+        loss = sum(weight * means[name] for name, weight in self.objective.weights.items())
+        if not math.isfinite(loss):
+            raise CoderlError(f"the loss is {loss}; lower the learning rate (now {self.plan.learning_rate}) and start again")
+        began = time.process_time()
+        norm = self.optimiser.step(share)
+        self.owed = time.process_time() - began
+        self.at = Progressed(self.at.updates + 1, self.at.cpu_seconds + numbers[0], self.at.batches + len(group))
+        return means | {"loss": loss, "gradient_norm": norm}
+
+    def _backward(self, mine: Sequence[list[Example]], counts: Mapping[str, int]) -> dict[str, float]:
+        """Gradients of this process's share of the update, and its share of each term's mean."""
+        accelerator, means = self.machine.accelerator, dict.fromkeys(counts, 0.0)
+        for turn, examples in enumerate(mine):
+            place = (self.at.updates * self.machine.processes + self.machine.rank) * len(mine) + turn
+            torch.manual_seed(self.batches.seed * 1_000_000_007 + place)
+            batch = self.machine.here(collate(examples, self.batches.pad_id))
+            with nullcontext() if turn == len(mine) - 1 else accelerator.no_sync(self.losses):
+                shares = {name: total / counts[name] for name, total in self.losses(batch).items()}
+                loss = torch.stack([weight * shares[name] for name, weight in self.objective.weights.items()]).sum()
+                accelerator.backward(loss * self.machine.processes)  # gradients are averaged over processes, and their sum is wanted
+            for name, value in shares.items():
+                means[name] += float(value.detach())
+        return means
+
+    def save(self, folder: Path, save: Callable[[Path], None] | None) -> None:
+        """Everything that a resume needs, beside a model that others can load."""
+        if save:
+            save(folder)
+        state = {
+            "weights": {name: p.detach() for name, p in self.model.named_parameters() if p.requires_grad},
+            "rules": [rule.state_dict() for rule in self.optimiser.rules],
+            "at": tuple(self.at),
+            "unlogged": self.unlogged,
+        }
+        try:
+            torch.save(state, folder / "state.pt")
+        except RuntimeError as error:  # what torch raises on a full disk
+            raise CoderlError(f"{folder}: cannot be written ({error}); free space, then run the same command again") from None
+
+    def load(self, folder: Path) -> None:
+        """Back to where a checkpoint was written."""
+        state: dict[str, Any] = torch.load(folder / "state.pt", weights_only=True, map_location=self.machine.accelerator.device)
+        mine = {name: p for name, p in self.model.named_parameters() if p.requires_grad}
+        if mine.keys() != state["weights"].keys():
+            odd = min(mine.keys() ^ state["weights"].keys())
+            raise CoderlError(f"{folder} is of a model that trains other weights (one has {odd}, the other not); remove the folder to start anew")
+        with torch.no_grad():
+            for name, p in mine.items():
+                p.copy_(state["weights"][name])
+        for rule, known in zip(self.optimiser.rules, state["rules"], strict=True):
+            rule.load_state_dict(known)
+        self.at, self.unlogged = Progressed(*state["at"]), state["unlogged"]
+
+
+def fit(model: nn.Module, batches: Batches, objective: Objective, plan: Plan, run: RunDirectory, watch: Watch, machine: Machine) -> Progressed:
+    """Train `model` in place until the plan is done, from the newest complete checkpoint in `run` if there is one.
+
+    Returns: steps done, CPU seconds and batches spent on them.
+
+    Raises:
+        CoderlError: loss or gradient is not finite, there is no batch, or a checkpoint cannot be written.
     """
-    optimiser = Optimiser(model, plan)
-    checkpoint = run / "checkpoint.pt"
-    at = load_checkpoint(checkpoint, model, optimiser)
-    run.keep_metrics(lambda line: line.get("stage") != watch.description or line.get("step", 0) <= at.updates)
-    model.train()
-    total = plan.updates if plan.cpu_seconds is None else round(plan.cpu_seconds)
-    sums: dict[str, float] = {}
-    with progress(watch.description, total=total, unit="updates" if plan.cpu_seconds is None else "CPU s") as advance:
-        advance(at.updates if plan.cpu_seconds is None else int(at.cpu_seconds))
-        for batch in _endless(epochs, at.updates):
-            if at.updates >= plan.updates if plan.cpu_seconds is None else at.cpu_seconds >= plan.cpu_seconds:
+    loop = _Loop(model, batches, objective, plan, machine)
+    newest = run.newest_checkpoint()
+    if newest:
+        loop.load(newest)
+    if machine.lead:
+        run.keep_metrics(lambda line: line.get("stage") != watch.description or line.get("step", 0) <= loop.at.updates)
+    total, unit = (plan.updates, "updates") if plan.cpu_seconds is None else (round(plan.cpu_seconds), "CPU s")
+    with progress(watch.description, total=total, unit=unit) if machine.lead else nullcontext(_silent) as advance:
+        shown = 0
+        for group in batches.groups(loop.at.batches, plan.accumulate * machine.processes):
+            if plan.done(loop.at):
                 break
-            share = (at.updates + 1) / plan.updates if plan.cpu_seconds is None else at.cpu_seconds / plan.cpu_seconds
-            began = time.process_time()
-            losses = loss(collate(batch, pad_id))
-            norm = optimiser.update(losses["loss"], share)
-            before = at
-            at = Progressed(at.updates + 1, at.cpu_seconds + time.process_time() - began)
-            values = {name: float(value.detach()) for name, value in losses.items()} | {"gradient_norm": norm}
-            for name, value in values.items():
-                sums[name] = sums.get(name, 0.0) + value
-            advance(1 if plan.cpu_seconds is None else int(at.cpu_seconds) - int(before.cpu_seconds), note=f"loss {values['loss']:.3f}")
-            if watch.log_every and at.updates % watch.log_every == 0:
-                _log(run, watch, at, {name: value / watch.log_every for name, value in sums.items()} | {"learning_rate": learning_rate(plan, share)})
-                sums = {}
-            if watch.evaluate and watch.evaluate_every and at.updates % watch.evaluate_every == 0:
-                _log(run, watch, at, watch.evaluate(at.updates))
-                model.train()
-            if watch.checkpoint_every and at.updates % watch.checkpoint_every == 0:
-                save_checkpoint(checkpoint, model, optimiser, at)
-    if watch.evaluate and (not watch.evaluate_every or at.updates % watch.evaluate_every):
-        _log(run, watch, at, watch.evaluate(at.updates))
+            share = plan.share(loop.at)
+            values = loop.update(group)
+            now = loop.at.updates if plan.cpu_seconds is None else int(loop.at.cpu_seconds)
+            advance(now - shown, note=f"loss {values['loss']:.3f}")
+            shown = now
+            if machine.lead:
+                _after_update(loop, values | {"learning_rate": learning_rate(plan, share)}, run, watch)
+    if machine.lead and watch.evaluate and (not watch.evaluate_every or loop.at.updates % watch.evaluate_every):
+        _log(run, watch, loop.at, watch.evaluate(loop.at.updates))
     model.eval()
-    return at
+    return loop.at
 
 
-def _endless(epochs: Callable[[int], Iterator[list[Example]]], skip: int) -> Iterator[list[Example]]:
-    epoch = 0
-    while True:
-        empty = True
-        for batch in epochs(epoch):
-            empty = False
-            if skip:
-                skip -= 1
-                continue
-            yield batch
-        if empty:
-            raise CoderlError("there is nothing to train on: no example is left after reading the problems; check the files")
-        epoch += 1
+def _silent(n: int = 1, note: str = "") -> None:
+    """The progress of a process that does not speak."""
+
+
+def _after_update(loop: _Loop, values: Mapping[str, float], run: RunDirectory, watch: Watch) -> None:
+    """Metrics, a look at the model and a checkpoint, where they are due."""
+    for name, value in values.items():
+        loop.unlogged[name] = loop.unlogged.get(name, 0.0) + value
+    step = loop.at.updates
+    if watch.log_every and step % watch.log_every == 0:
+        rate = values["learning_rate"]
+        _log(run, watch, loop.at, {name: value / watch.log_every for name, value in loop.unlogged.items()} | {"learning_rate": rate})
+        loop.unlogged = {}
+    if watch.evaluate and watch.evaluate_every and step % watch.evaluate_every == 0:
+        _log(run, watch, loop.at, watch.evaluate(step))
+        loop.model.train()
+    if watch.checkpoint_every and step % watch.checkpoint_every == 0:
+        run.write_checkpoint(step, lambda folder: loop.save(folder, watch.save))
 
 
 def _log(run: RunDirectory, watch: Watch, at: Progressed, values: Mapping[str, float]) -> None:

@@ -13,6 +13,7 @@ import hashlib
 import json
 import os
 import platform
+import shutil
 import subprocess
 import sys
 import time
@@ -280,7 +281,7 @@ def manifest(config: Any, inputs: Iterable[str | Path] = ()) -> dict[str, Any]:
             versions[name] = None
     return {
         "command": sys.argv,
-        "config": json.loads(json.dumps(values, default=str)),
+        "config": json.loads(json.dumps(_flat(values), default=str)),
         "python": platform.python_version(),
         "versions": versions,
         "commit": git_commit(),
@@ -290,7 +291,13 @@ def manifest(config: Any, inputs: Iterable[str | Path] = ()) -> dict[str, Any]:
     }
 
 
-ANY_WAY = ("threads", "allow_unsandboxed", "checkpoint_every")
+def _flat(values: dict[str, Any]) -> dict[str, Any]:
+    """Options that a config keeps in a part of its own (`recipes.training.Training`) beside its others, as the command line takes them."""
+    parts = [value for value in values.values() if isinstance(value, dict)]
+    return {name: value for name, value in values.items() if not isinstance(value, dict)} | {k: v for part in parts for k, v in part.items()}
+
+
+ANY_WAY = ("threads", "allow_unsandboxed", "checkpoint_every", "gradient_checkpointing")
 """Settings that a run may go on with in another way: they do not move its results."""
 
 
@@ -298,6 +305,7 @@ class RunDirectory:
     """A folder for one stage's run: `manifest.json`, `metrics.jsonl`, the stage's outputs, and a marker once it is complete."""
 
     MARKER = "COMPLETE"
+    WHOLE = "complete"
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
@@ -325,7 +333,7 @@ class RunDirectory:
 
     def _refuse_another_run(self, data: dict[str, Any]) -> None:
         path = self.path / "manifest.json"
-        if not (self.path / "checkpoint.pt").exists() or not path.exists():
+        if self.newest_checkpoint() is None or not path.exists():
             return
         before = json.loads(path.read_text(encoding="utf-8"))
         for part in ("config", "inputs"):
@@ -336,6 +344,38 @@ class RunDirectory:
                         f"{self.path} holds an unfinished run whose {key} was {old.get(key)}, now it is {new.get(key)}; "
                         "go on with the old settings, remove the folder, or choose another --out"
                     )
+
+    def newest_checkpoint(self) -> Path | None:
+        """The folder `checkpoint-NNNNNN` of the highest number that is complete; one whose writing was interrupted does not count."""
+        return max((folder for folder in self._checkpoints() if (folder / self.WHOLE).exists()), default=None, key=_number)
+
+    def write_checkpoint(self, number: int, write: Callable[[Path], None]) -> None:
+        """Let `write` fill a new folder `checkpoint-NNNNNN`, mark it complete once all of it is on the disk, and remove the others.
+
+        Raises:
+            CoderlError: it cannot be written; the checkpoint before is untouched.
+        """
+        folder = self.path / f"checkpoint-{number:06d}"
+        try:
+            _remove(folder, self.WHOLE)
+            folder.mkdir()
+            write(folder)
+            for file in folder.rglob("*"):
+                _to_disk(file)
+            _to_disk(folder)
+        except OSError as error:
+            raise CoderlError(write_failure(folder, error)) from None
+        atomic_write(folder / self.WHOLE, f"{number}\n")
+        self.remove_checkpoints(keep=folder)
+
+    def remove_checkpoints(self, keep: Path | None = None) -> None:
+        """Remove all checkpoints, whole or not, but `keep`."""
+        for folder in self._checkpoints():
+            if folder != keep:
+                _remove(folder, self.WHOLE)
+
+    def _checkpoints(self) -> list[Path]:
+        return [path for path in self.path.glob("checkpoint-*") if path.is_dir() and path.name.removeprefix("checkpoint-").isdecimal()]
 
     def log(self, **values: Any) -> None:
         """Append one line to `metrics.jsonl`."""
@@ -363,3 +403,21 @@ class RunDirectory:
     def finish(self) -> None:
         """Put the marker: everything that this run writes is there."""
         atomic_write(self.path / self.MARKER, time.strftime("%Y-%m-%dT%H:%M:%S%z") + "\n")
+
+
+def _number(checkpoint: Path) -> int:
+    return int(checkpoint.name.removeprefix("checkpoint-"))
+
+
+def _remove(folder: Path, marker: str) -> None:
+    """A folder and what is in it; the marker goes first, so that what a kill leaves of it is not taken for whole."""
+    (folder / marker).unlink(missing_ok=True)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _to_disk(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

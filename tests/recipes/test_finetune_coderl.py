@@ -9,6 +9,7 @@ import torch
 from coderl.errors import DataError
 from coderl.examples import Judged, Limits
 from coderl.formulas.policy_gradient import policy_gradient_loss_token_mean
+from coderl.machine import this_machine
 from coderl.models.actor import Actor, program_log_probs, small_t5
 from coderl.recipes.finetune_coderl import Config, finetune, mixed_epochs, weigh
 from coderl.records import Outcome, Problem, Program, Verdict
@@ -115,6 +116,6 @@ def test_training_raises_what_passes_and_lowers_what_fails(tmp_path):
     good = Example("a", (5, 6), (10, 11, 2), (1.0,) * 3, label=3, supervised=False)
     bad = Example("a", (5, 6), (12, 13, 2), (-1.0,) * 3, label=2, supervised=False)
     before = program_log_probs(one.model, collate([good, bad], 0)).sum(1).tolist()
-    finetune(replace(config(tmp_path), learning_rate=1e-3, epochs=20), one, [good, bad], [], [], RunDirectory(tmp_path))
+    finetune(replace(config(tmp_path), learning_rate=1e-3, epochs=20), one, [good, bad], [], [], RunDirectory(tmp_path), this_machine())
     after = program_log_probs(one.model, collate([good, bad], 0)).sum(1).tolist()
     assert after[0] > before[0] and after[1] < before[1]

@@ -17,6 +17,8 @@ from transformers import PreTrainedTokenizerBase, T5Config, T5ForConditionalGene
 from ..errors import ModelError
 from ..formulas.masks import shift_right, token_log_probs
 from ..tokens import IGNORE, Batch, load_tokenizer, read_json, vocabulary_size
+from .adapters import adapted, plain_weights
+from .t5_passes import Memory, decode, encode, places
 
 
 class Actor(NamedTuple):
@@ -85,7 +87,7 @@ def save_actor(actor: Actor, directory: str | Path) -> None:
     directory = Path(directory)
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        actor.model.save_pretrained(str(directory))
+        actor.model.save_pretrained(str(directory), state_dict=plain_weights(actor.model) if adapted(actor.model) else None)
         actor.tokenizer.save_pretrained(str(directory))
     except (OSError, SafetensorError) as error:
         raise ModelError(f"{directory}: the model cannot be written ({getattr(error, 'strerror', None) or error}); free space") from None
@@ -94,18 +96,13 @@ def save_actor(actor: Actor, directory: str | Path) -> None:
 def program_log_probs(model: T5ForConditionalGeneration, batch: Batch) -> Tensor:
     """log p(w_t | w_<t, D) of every program token: (B, T), 0 where masked. The encoder runs once per distinct prompt."""
     config = model.config
-    encoded = model.encoder(input_ids=batch.prompts, attention_mask=batch.prompt_mask.long()).last_hidden_state  # (P, S, d)
-    states = encoded.index_select(0, batch.row_prompt)  # (B, S, d)
+    prompts = Memory(encode(model.encoder, batch.prompts, batch.prompt_mask), places(batch.prompt_mask), batch.prompt_mask, batch.row_prompt)
     decoder_ids = shift_right(batch.labels, config.decoder_start_token_id, config.pad_token_id or 0, IGNORE)  # (B, T)
-    hidden = model.decoder(
-        input_ids=decoder_ids,
-        encoder_hidden_states=states,
-        encoder_attention_mask=batch.prompt_mask.index_select(0, batch.row_prompt).long(),
-        use_cache=False,
-    ).last_hidden_state  # (B, T, d)
-    # only real positions go through the vocabulary head: it is a third of the work on small models
-    kept = hidden[batch.mask]  # (N, d)
+    read = batch.mask.flip(1).cumsum(1).flip(1) > 0  # up to the last label that counts; one before it may not count
+    hidden = decode(model.decoder, decoder_ids, read, prompts)  # (N, d): the vocabulary head is a third of the work on small models
+    counted = batch.mask[read]
+    hidden = hidden if bool(counted.all()) else hidden[counted]
     if config.scale_decoder_outputs:
-        kept = kept * config.d_model**-0.5
-    flat = token_log_probs(model.lm_head(kept)[None], batch.labels[batch.mask][None])[0]  # (N,)
-    return torch.zeros(batch.labels.shape, dtype=flat.dtype).masked_scatter(batch.mask, flat)
+        hidden = hidden * config.d_model**-0.5
+    flat = token_log_probs(model.lm_head(hidden)[None], batch.labels[batch.mask][None])[0]  # (N,)
+    return torch.zeros(batch.labels.shape, dtype=flat.dtype, device=flat.device).masked_scatter(batch.mask, flat)

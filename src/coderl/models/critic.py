@@ -22,11 +22,14 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch.nn import functional
 from transformers import T5Config, T5ForConditionalGeneration, T5Model
 
 from ..errors import CoderlError, ModelError
 from ..formulas.masks import masked_max
 from ..store import atomic_write, write_failure
+from .adapters import plain_weights
+from .t5_passes import Memory, decode, encode, places
 
 RELEASED_WIDTH = 128
 HEAD_FILE = "head.safetensors"
@@ -134,12 +137,16 @@ class Critic(nn.Module):
         program = program_ids.masked_fill(~program_mask, self.pad_id)
         start = program.new_full((len(program), 1), self.start_id)
         decoder_ids = torch.cat([start, program], dim=1)[:, : program.shape[1] + offset]
-        look = attention_mask.long()
-        problem = self.body.encoder(input_ids=input_ids, attention_mask=look).last_hidden_state  # (P, S, d)
-        if rows is not None:
-            problem, look = problem.index_select(0, rows), look.index_select(0, rows)
-        decoded = self.body.decoder(input_ids=decoder_ids, encoder_hidden_states=problem, encoder_attention_mask=look, use_cache=False)
-        states = decoded.last_hidden_state[:, offset:]  # (B, T, d)
+        look = attention_mask.bool()
+        if rows is None:
+            rows = torch.arange(len(program), device=program.device)
+        memory = Memory(encode(self.body.encoder, input_ids, look), places(look), look, rows)
+        real = functional.pad(program_mask, (1, 0), value=True)[:, : decoder_ids.shape[1]]
+        if isinstance(self.head, ReleasedHead):  # its maximum takes in the states of padding
+            real = torch.ones_like(real)
+        decoded = decode(self.body.decoder, decoder_ids, real, memory)  # (N, d)
+        whole = decoded.new_zeros(real.shape + decoded.shape[1:]).masked_scatter(real[..., None], decoded)
+        states = whole[:, offset:]  # (B, T, d)
         if isinstance(self.head, ReleasedHead) and self.config.scale_decoder_outputs:
             states = states * self.config.d_model**-0.5
         return self.head(states, program_mask)
@@ -182,7 +189,7 @@ def save_critic(critic: Critic, directory: str | Path) -> None:
         config = copy.deepcopy(critic.config)
         config.architectures = ["T5Model"]
         config.save_pretrained(directory)
-        body = {name: value for name, value in critic.body.state_dict().items() if name not in COPIES}
+        body = {name: value for name, value in plain_weights(critic.body).items() if name not in COPIES}
         for name, weights in (("model.safetensors", body), (HEAD_FILE, critic.head.state_dict())):
             save_file({key: value.contiguous() for key, value in weights.items()}, directory / name, metadata={"format": "pt"})
     except OSError as error:

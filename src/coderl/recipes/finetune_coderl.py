@@ -18,12 +18,17 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Annotated, NamedTuple
+
+from tyro.conf import OmitArgPrefixes
+
+from .training import Training
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from ..examples import Judged
+    from ..machine import Machine
     from ..models.actor import Actor
     from ..records import Problem, Verdict
     from ..store import RunDirectory
@@ -31,6 +36,7 @@ if TYPE_CHECKING:
 
 
 SHARED = 8  # programs of one problem side by side in a step; they share one encoder pass
+OFTEN_SAVED = Training(checkpoint_every=100)
 LOOKS = 4  # looks at the validation problems on the way, beside the one before
 
 
@@ -70,10 +76,8 @@ class Config:
     """longest prompt in tokens"""
     max_program_tokens: int = 128
     """longest program in tokens"""
-    checkpoint_every: int = 100
-    """optimiser steps between checkpoints"""
-    threads: int = 1
-    """CPU threads of torch"""
+    training: Annotated[Training, OmitArgPrefixes] = OFTEN_SAVED
+    """how the machine is used"""
     allow_unsandboxed: bool = False
     """judge validation programs even where this machine offers no isolation"""
     seed: int = 0
@@ -100,19 +104,19 @@ class Weighed(NamedTuple):
 
 
 def main(config: Config) -> None:
-    import torch
-
     from ..errors import DataError
     from ..examples import Limits, join_verdicts, reference_examples
     from ..grading import programs_of
+    from ..machine import this_machine
     from ..models.actor import load_actor, save_actor
     from ..records import Problem, TokenScores, Verdict
     from ..store import RunDirectory, iterate_records, manifest, read_records
+    from .training import finish
 
-    torch.set_num_threads(config.threads)
+    machine = this_machine(config.training.precision, config.training.threads)
     run = RunDirectory(config.out)
     if run.complete:
-        print(f"{config.out} is complete already; remove it, or choose another --out, to train again")
+        machine.say(f"{config.out} is complete already; remove it, or choose another --out, to train again")
         return
     actor = load_actor(config.model)
     limits = Limits(config.max_source_tokens, config.max_program_tokens)
@@ -127,28 +131,18 @@ def main(config: Config) -> None:
             "holds no program whose outcome differs from the greedy program's; sample more programs, or at a higher temperature", config.verdicts
         )
     references = reference_examples(actor.tokenizer, read_records(config.references, Problem), limits).examples if config.references else []
-    run.start(
-        manifest(
-            config,
-            [
-                p
-                for p in (config.problems, config.programs, config.verdicts, config.baseline, config.scores, config.references, config.validation)
-                if p
-            ],
-        )
-    )
-    signal = weighed._asdict() | {"examples": len(weighed.examples)}
-    run.log(stage="signal", **signal)
-    print(
+    inputs = (config.problems, config.programs, config.verdicts, config.baseline, config.scores, config.references, config.validation)
+    if machine.lead:
+        run.start(manifest(config, [path for path in inputs if path]))
+        run.log(stage="signal", **(weighed._asdict() | {"examples": len(weighed.examples)}))
+    machine.say(
         f"{weighed.programs} programs: {weighed.zero:.0%} like the greedy one (no gradient), {weighed.positive:.0%} better; "
         f"{weighed.merged} distinct ones to train on; mean token value {weighed.value:.2f}; {len(references)} references"
     )
-    validation = read_records(config.validation, Problem) if config.validation else []
-    at = finetune(config, actor, weighed.examples, references, validation, run)
-    save_actor(actor, run / "actor")
-    run.finish()
-    (run / "checkpoint.pt").unlink(missing_ok=True)
-    print(f"{at['updates']:.0f} updates in {at['cpu_seconds']:.0f} CPU s -> {run / 'actor'}")
+    validation = read_records(config.validation, Problem) if config.validation and machine.lead else []
+    at = finetune(config, actor, weighed.examples, references, validation, run, machine)
+    finish(run, machine, lambda folder: save_actor(actor, folder), "actor")
+    machine.say(f"{at['updates']:.0f} updates in {at['cpu_seconds']:.0f} CPU s -> {run / 'actor'}")
 
 
 def weigh(
@@ -253,34 +247,37 @@ def finetune(
     references: Sequence[Example],
     validation: Sequence[Problem],
     run: RunDirectory,
+    machine: Machine,
 ) -> Mapping[str, float]:
     """Train the actor in place; returns updates and CPU seconds, those of looking at the validation problems not counted."""
     from ..engines.torch_engine import Decoding
-    from ..fitting import Plan, Watch, fit
+    from ..fitting import Batches, Objective, Plan, Watch, fit, program_tokens
     from ..formulas.policy_gradient import cross_entropy, policy_gradient_loss_token_mean
-    from ..models.actor import program_log_probs
+    from ..models.actor import program_log_probs, save_actor
     from ..sampling import Settings
     from ..trials import looking
+    from .training import prepared, while_merged
 
-    def loss(batch: Batch) -> Mapping[str, Tensor]:
-        log_probs = program_log_probs(actor.model, batch)
+    def sums(batch: Batch) -> Mapping[str, Tensor]:
+        log_probs = program_log_probs(actor.model, batch)  # one pass for both terms
         drawn, supervised = batch.mask & ~batch.supervised[:, None], batch.mask & batch.supervised[:, None]
-        rl = policy_gradient_loss_token_mean(log_probs, batch.weights, drawn)
-        ce = cross_entropy(log_probs, supervised)
-        return {"loss": config.rl_weight * rl + ce, "loss_rl": rl, "loss_ce": ce}
+        rl = policy_gradient_loss_token_mean(log_probs, batch.weights, drawn) * drawn.sum()
+        return {"loss_rl": rl, "loss_ce": cross_entropy(log_probs, supervised) * supervised.sum()}
 
-    updates = max(1, round(config.epochs * sum(1 for _ in mixed_epochs(config, sampled, references, 0))))
+    def counts(part: Sequence[Example]) -> Mapping[str, int]:
+        return {"loss_rl": program_tokens([e for e in part if not e.supervised]), "loss_ce": program_tokens([e for e in part if e.supervised])}
+
+    per_update = config.training.accumulate * machine.processes
+    updates = max(1, round(config.epochs * sum(1 for _ in mixed_epochs(config, sampled, references, 0)) / per_update))
+    plan = Plan(updates, config.learning_rate, accumulate=config.training.accumulate)
+    objective = Objective(sums, counts, {"loss_rl": config.rl_weight, "loss_ce": 1.0})
+    batches = Batches(lambda epoch: mixed_epochs(config, sampled, references, epoch), actor.tokenizer.pad_token_id, config.seed)
     settings = Settings(Decoding(temperature=0, max_tokens=config.max_program_tokens), config.seed, config.max_source_tokens)
-    with looking(actor, validation, settings, config.allow_unsandboxed) as look:
-        if look and not (run / "checkpoint.pt").exists():
-            run.log(stage="finetune-coderl", step=0, cpu_seconds=0.0, **look(0))
-        at = fit(
-            actor.model,
-            lambda epoch: mixed_epochs(config, sampled, references, epoch),
-            loss,
-            Plan(updates, config.learning_rate),
-            run,
-            Watch("finetune-coderl", 10, -(-updates // LOOKS), config.checkpoint_every, look),
-            actor.tokenizer.pad_token_id,
-        )
+    every = -(-updates // LOOKS)
+    with looking(actor, validation, settings, config.allow_unsandboxed) as look, prepared(config.training, actor.model, config.seed):
+        evaluate = while_merged(actor.model, look) if look else None
+        if evaluate and not run.newest_checkpoint():
+            run.log(stage="finetune-coderl", step=0, cpu_seconds=0.0, **evaluate(0))
+        watch = Watch("finetune-coderl", 10, every, config.training.checkpoint_every, evaluate, lambda folder: save_actor(actor, folder))
+        at = fit(actor.model, batches, objective, plan, run, watch, machine)
     return {"updates": at.updates, "cpu_seconds": at.cpu_seconds}

@@ -7,12 +7,19 @@ Reads sampled programs with verdicts and, with `--references`, reference solutio
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+from tyro.conf import OmitArgPrefixes
+
+from .training import USUAL, Training
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ..machine import Machine
     from ..models.critic import Critic
     from ..scoring import Accuracy
     from ..store import RunDirectory
@@ -51,31 +58,29 @@ class Config:
     """longest prompt in tokens"""
     max_program_tokens: int = 128
     """longest program in tokens; longer ones are cut"""
-    checkpoint_every: int = 250
-    """optimiser steps between checkpoints"""
-    threads: int = 1
-    """CPU threads of torch"""
+    training: Annotated[Training, OmitArgPrefixes] = USUAL
+    """how the machine is used"""
     seed: int = 0
     """seed of weights, split and batch order"""
 
 
 def main(config: Config) -> None:
-    import torch
-
     from ..errors import DataError, UsageError
     from ..examples import Limits, join_verdicts, judged_examples, reference_examples
     from ..grading import programs_of
+    from ..machine import this_machine
     from ..models.actor import load_actor
     from ..models.critic import PaperHead, critic_from_actor, critic_from_config, save_critic
     from ..records import Problem, Verdict
     from ..store import RunDirectory, manifest, read_records
+    from .training import finish
 
     if not 0 <= config.held_out <= 0.5:
         raise UsageError(f"--held-out is {config.held_out}; it must be from 0 to 0.5")
-    torch.set_num_threads(config.threads)
+    machine = this_machine(config.training.precision, config.training.threads)
     run = RunDirectory(config.out)
     if run.complete:
-        print(f"{config.out} is complete already; remove it, or choose another --out, to train again")
+        machine.say(f"{config.out} is complete already; remove it, or choose another --out, to train again")
         return
     actor = load_actor(config.model)
     problems = read_records(config.problems, Problem)
@@ -91,14 +96,17 @@ def main(config: Config) -> None:
         train += reference_examples(actor.tokenizer, known, limits).examples
     build = critic_from_actor if config.from_actor else lambda model, *rest: critic_from_config(model.config, *rest)
     critic = build(actor.model, PaperHead, 4, config.seed)
-    run.start(manifest(config, [p for p in (config.problems, config.programs, config.verdicts, config.references) if p]))
-    print(f"{len(train)} programs to learn from, {len(held_out)} of other problems to measure on, seed {config.seed}")
-    result = train_critic(config, critic, train, held_out, run)
-    save_critic(critic, run / "critic")
-    actor.tokenizer.save_pretrained(str(run / "critic"))
-    run.finish()
-    (run / "checkpoint.pt").unlink(missing_ok=True)
-    print(
+    if machine.lead:
+        run.start(manifest(config, [p for p in (config.problems, config.programs, config.verdicts, config.references) if p]))
+    machine.say(f"{len(train)} programs to learn from, {len(held_out)} of other problems to measure on, seed {config.seed}")
+
+    def save(folder: Path) -> None:
+        save_critic(critic, folder)
+        actor.tokenizer.save_pretrained(str(folder))
+
+    result = train_critic(config, critic, train, held_out, run, machine, save)
+    finish(run, machine, save, "critic")
+    machine.say(
         f"held-out accuracy {result.accuracy:.3f} (always the most frequent outcome: {result.majority:.3f}), "
         f"AUC of passing {result.auc:.3f} -> {run / 'critic'}"
     )
@@ -112,29 +120,37 @@ def split(examples: Sequence[Example], share: float, seed: int) -> tuple[list[Ex
     return [e for e in examples if e.key not in kept], [e for e in examples if e.key in kept]
 
 
-def train_critic(config: Config, critic: Critic, train: Sequence[Example], held_out: Sequence[Example], run: RunDirectory) -> Accuracy:
-    """Train the critic in place; returns its accuracy on `held_out`."""
-    from ..fitting import Plan, Watch, fit
+def train_critic(
+    config: Config,
+    critic: Critic,
+    train: Sequence[Example],
+    held_out: Sequence[Example],
+    run: RunDirectory,
+    machine: Machine,
+    save: Callable[[Path], None],
+) -> Accuracy:
+    """Train the critic in place; returns its accuracy on `held_out`. The loss is the mean over programs."""
+    from ..fitting import Batches, Objective, Plan, Watch, fit
     from ..formulas.coderl import critic_loss
     from ..scoring import accuracy, read_batch, read_programs
     from ..tokens import Batch, epoch_batches
+    from .training import prepared
 
-    def loss(batch: Batch) -> Mapping[str, object]:
+    def sums(batch: Batch) -> Mapping[str, Tensor]:
         logits = read_batch(critic, batch).logits
-        right = (logits.argmax(-1) == batch.outcomes).float().mean()
-        return {"loss": critic_loss(logits, batch.outcomes), "accuracy": right}
+        right = (logits.argmax(-1) == batch.outcomes).float()
+        return {"loss": critic_loss(logits, batch.outcomes) * len(right), "accuracy": right.sum()}
 
     def measure(step: int) -> Mapping[str, float]:
         found = accuracy(read_programs(critic, held_out), [e.label for e in held_out])
         return {"held_out/accuracy": found.accuracy, "held_out/majority": found.majority, "held_out/auc": found.auc}
 
-    fit(
-        critic,
-        lambda epoch: epoch_batches(train, config.batch_tokens, config.seed * 1_000_003 + epoch, config.shared),
-        loss,  # type: ignore[arg-type]
-        Plan(config.updates, config.learning_rate),
-        run,
-        Watch("train-critic", 50, 0, config.checkpoint_every, measure if held_out else None),
-        critic.pad_id,
+    objective = Objective(sums, lambda part: {"loss": len(part), "accuracy": len(part)}, {"loss": 1.0})
+    batches = Batches(
+        lambda epoch: epoch_batches(train, config.batch_tokens, config.seed * 1_000_003 + epoch, config.shared), critic.pad_id, config.seed
     )
+    plan = Plan(config.updates, config.learning_rate, accumulate=config.training.accumulate)
+    with prepared(config.training, critic.body, config.seed):
+        watch = Watch("train-critic", 50, 0, config.training.checkpoint_every, measure if held_out else None, save)
+        fit(critic, batches, objective, plan, run, watch, machine)
     return accuracy(read_programs(critic, held_out), [e.label for e in held_out])

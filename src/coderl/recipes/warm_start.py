@@ -10,9 +10,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from tyro.conf import OmitArgPrefixes
+
+from .training import USUAL, Training
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ..machine import Machine
     from ..models.actor import Actor
     from ..records import Problem
     from ..store import RunDirectory
@@ -54,10 +61,8 @@ class Config:
     """longest program in tokens; longer references are left out"""
     evaluate_every: int = 500
     """optimiser steps between looks at the validation problems"""
-    checkpoint_every: int = 250
-    """optimiser steps between checkpoints"""
-    threads: int = 1
-    """CPU threads of torch"""
+    training: Annotated[Training, OmitArgPrefixes] = USUAL
+    """how the machine is used"""
     allow_unsandboxed: bool = False
     """judge validation programs even where this machine offers no isolation"""
     seed: int = 0
@@ -65,30 +70,29 @@ class Config:
 
 
 def main(config: Config) -> None:
-    import torch
-
     from ..errors import DataError
+    from ..machine import this_machine
     from ..models.actor import load_actor, save_actor
     from ..records import Problem
     from ..store import RunDirectory, manifest, read_records
+    from .training import finish
 
-    torch.set_num_threads(config.threads)
+    machine = this_machine(config.training.precision, config.training.threads)
     run = RunDirectory(config.out)
     if run.complete:
-        print(f"{config.out} is complete already; remove it, or choose another --out, to train again")
+        machine.say(f"{config.out} is complete already; remove it, or choose another --out, to train again")
         return
     problems = read_records(config.problems, Problem)
-    validation = read_records(config.validation, Problem) if config.validation else []
+    validation = read_records(config.validation, Problem) if config.validation and machine.lead else []
     if not any(p.solutions for p in problems):
         raise DataError("holds no reference solutions; a warm start needs problems with `solutions`", config.problems)
     actor = load_actor(config.model) if config.model else fresh_actor(config, problems)
-    print(f"actor: {actor.parameters / 1e6:.2f} million parameters, vocabulary {actor.model.config.vocab_size}, seed {config.seed}")
-    run.start(manifest(config, [path for path in (config.problems, config.validation) if path]))
-    result = warm_start(config, actor, problems, validation, run)
-    save_actor(actor, run / "actor")
-    run.finish()
-    (run / "checkpoint.pt").unlink(missing_ok=True)
-    print(f"{result['updates']:.0f} updates in {result['cpu_seconds']:.0f} CPU s -> {run / 'actor'}")
+    machine.say(f"actor: {actor.parameters / 1e6:.2f} million parameters, vocabulary {actor.model.config.vocab_size}, seed {config.seed}")
+    if machine.lead:
+        run.start(manifest(config, [path for path in (config.problems, config.validation) if path]))
+    result = warm_start(config, actor, problems, validation, run, machine)
+    finish(run, machine, lambda folder: save_actor(actor, folder), "actor")
+    machine.say(f"{result['updates']:.0f} updates in {result['cpu_seconds']:.0f} CPU s -> {run / 'actor'}")
 
 
 def fresh_actor(config: Config, problems: Sequence[Problem]) -> Actor:
@@ -102,34 +106,40 @@ def fresh_actor(config: Config, problems: Sequence[Problem]) -> Actor:
     return Actor(model, tokenizer)
 
 
-def warm_start(config: Config, actor: Actor, problems: Sequence[Problem], validation: Sequence[Problem], run: RunDirectory) -> Mapping[str, float]:
+def warm_start(
+    config: Config, actor: Actor, problems: Sequence[Problem], validation: Sequence[Problem], run: RunDirectory, machine: Machine
+) -> Mapping[str, float]:
     """Train the actor in place on the references of `problems`; returns updates and CPU seconds of training."""
     from ..engines.torch_engine import Decoding
     from ..errors import DataError
     from ..examples import Limits, reference_examples
-    from ..fitting import Plan, Watch, fit
+    from ..fitting import Batches, Objective, Plan, Watch, fit, program_tokens
     from ..formulas.policy_gradient import cross_entropy
-    from ..models.actor import program_log_probs
+    from ..models.actor import program_log_probs, save_actor
     from ..sampling import Settings
-    from ..tokens import epoch_batches
+    from ..tokens import Batch, epoch_batches
     from ..trials import looking
+    from .training import prepared, while_merged
+
+    def sums(batch: Batch) -> Mapping[str, Tensor]:
+        return {"loss": cross_entropy(program_log_probs(actor.model, batch), batch.mask) * batch.mask.sum()}
 
     limits = Limits(config.max_source_tokens, config.max_program_tokens)
     examples, truncation = reference_examples(actor.tokenizer, problems, limits)
     if not examples:
         raise DataError(f"all {truncation.of} references are longer than {limits.program} tokens; raise --max-program-tokens", config.problems)
-    print(f"{len(examples)} references; {truncation.prompts} prompts cut, {truncation.programs} references left out as too long")
+    machine.say(f"{len(examples)} references; {truncation.prompts} prompts cut, {truncation.programs} references left out as too long")
     muon = (config.optimiser or ("adamw" if config.model else "muon")) == "muon"
-    plan = Plan(config.updates, config.learning_rate, config.cpu_seconds, muon=muon)
+    plan = Plan(config.updates, config.learning_rate, config.cpu_seconds, muon=muon, accumulate=config.training.accumulate)
     settings = Settings(Decoding(temperature=0, max_tokens=config.max_program_tokens), config.seed, config.max_source_tokens)
-    with looking(actor, validation, settings, config.allow_unsandboxed) as look:
-        at = fit(
-            actor.model,
-            lambda epoch: epoch_batches(examples, config.batch_tokens, config.seed * 1_000_003 + epoch, config.shared),
-            lambda batch: {"loss": cross_entropy(program_log_probs(actor.model, batch), batch.mask)},
-            plan,
-            run,
-            Watch("warm-start", 50, config.evaluate_every, config.checkpoint_every, look),
-            actor.tokenizer.pad_token_id,
-        )
+    objective = Objective(sums, lambda part: {"loss": program_tokens(part)}, {"loss": 1.0})
+    batches = Batches(
+        lambda epoch: epoch_batches(examples, config.batch_tokens, config.seed * 1_000_003 + epoch, config.shared),
+        actor.tokenizer.pad_token_id,
+        config.seed,
+    )
+    with looking(actor, validation, settings, config.allow_unsandboxed) as look, prepared(config.training, actor.model, config.seed):
+        evaluate = while_merged(actor.model, look) if look else None
+        watch = Watch("warm-start", 50, config.evaluate_every, config.training.checkpoint_every, evaluate, lambda folder: save_actor(actor, folder))
+        at = fit(actor.model, batches, objective, plan, run, watch, machine)
     return {"updates": at.updates, "cpu_seconds": at.cpu_seconds}

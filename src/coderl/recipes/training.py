@@ -1,0 +1,72 @@
+"""What all training stages let their user choose about the machine, and how their runs begin and end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from ..machine import Machine
+    from ..store import RunDirectory
+
+
+@dataclass(frozen=True)
+class Training:
+    """How a training stage uses the machine; docs/training.md."""
+
+    threads: int = 1
+    """CPU threads of torch, in each process"""
+    checkpoint_every: int = 250
+    """optimiser steps between checkpoints"""
+    accumulate: int = 1
+    """batches of each process in an optimiser step; the loss is the mean over all their tokens"""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """number format of matrix products; auto is bfloat16 on GPUs that have it and float32 elsewhere"""
+    gradient_checkpointing: bool = False
+    """compute activations a second time instead of keeping them: less memory for a third more work"""
+    lora: int | None = None
+    """rank of low-rank adapters on the q and v projections that are trained instead of the weights; merged into what is saved"""
+
+
+USUAL = Training()
+
+
+@contextmanager
+def prepared(training: Training, model: nn.Module, seed: int) -> Iterator[None]:
+    """Inside, `model` has the adapters and the checkpointing that were asked for; behind, it is plain again, adapters merged."""
+    from ..models.adapters import add_adapters, remove_adapters
+    from ..models.t5_passes import recompute
+
+    if training.lora:
+        add_adapters(model, training.lora, seed)
+    recompute(model, training.gradient_checkpointing)
+    try:
+        yield
+    finally:
+        recompute(model, False)
+        if training.lora:
+            remove_adapters(model)
+
+
+def while_merged(model: nn.Module, look: Callable[[int], Mapping[str, float]]) -> Callable[[int], Mapping[str, float]]:
+    """`look`, seeing adapters as part of the weights: generation reads weights without asking the layers."""
+    from ..models.adapters import merged
+
+    def evaluate(step: int) -> Mapping[str, float]:
+        with merged(model):
+            return look(step)
+
+    return evaluate
+
+
+def finish(run: RunDirectory, machine: Machine, save: Callable[[Path], None], name: str) -> None:
+    """The lead process writes the model to RUN/name and marks the run complete; checkpoints are not needed any more."""
+    if machine.lead:
+        save(run / name)
+        run.finish()
+        run.remove_checkpoints()
