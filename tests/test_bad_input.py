@@ -3,6 +3,7 @@
 Every stage is first run on good input (the fixture `files`), so that a failure here is due to the one thing that is broken.
 """
 
+import dataclasses
 import importlib
 import json
 import os
@@ -14,6 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import get_args, get_type_hints
 
@@ -37,6 +39,10 @@ COMMANDS: dict[str, str] = {
     "score": "--critic {critic} --problems {problems} --programs {programs} --verdicts {verdicts} --out {out}",
     "finetune coderl": "--model {actor} --problems {problems} --programs {programs} --verdicts {verdicts} --baseline {baseline} "
     "--scores {scores} --references {problems} --out {out}",
+    "finetune reinforce": "--model {actor} --problems {problems} --programs {programs} --verdicts {verdicts} --baseline {baseline} --out {out}",
+    "finetune expert": "--model {actor} --problems {problems} --programs {programs} --verdicts {verdicts} --references {problems} --out {out}",
+    "finetune grpo": "--model {actor} --problems {problems} --programs {programs} --verdicts {verdicts} --out {out}",
+    "finetune rltf": "--model {actor} --problems {problems} --programs {programs} --verdicts {verdicts} --baseline {baseline} --out {out}",
     "evaluate": "--problems {problems} --verdicts {verdicts} --examples {verdicts} --greedy {baseline} --compare {results} --out {out}",
     "report": "--results {results} --problems {problems} --programs {programs} --verdicts {verdicts} --scores {scores} --out {out}",
 }
@@ -82,7 +88,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
     write_records(f["programs"], [Program(f"t/{n}", code, i) for n in range(6) for i, code in enumerate(codes)])
     run("warm-start", f"--problems {f['problems']} --out {root / 'warm'} --updates 2 --width 16 --layers 1 --vocabulary 300")
     run("grade", f"--problems {f['problems']} --programs {f['programs']} --out {f['verdicts']} --workers 1")
-    write_records(f["baseline"], [Verdict(v.problem, 0, v.outcome) for v in read_records(f["verdicts"], Verdict) if v.index == 1])
+    write_records(f["baseline"], [replace(v, index=0) for v in read_records(f["verdicts"], Verdict) if v.index == 1])
     run("train-critic", COMMANDS["train-critic"].format(**f, out=root / "judge"))
     run("score", COMMANDS["score"].format(**{**f, "out": f["scores"]}))
     run("evaluate", f"--problems {f['problems']} --verdicts {f['verdicts']} --out {f['results']}")
@@ -235,6 +241,8 @@ def numbers(stage: str) -> list[str]:
     """Names of a stage's number fields."""
     config = getattr(importlib.import_module(f"coderl.recipes.{cli.STAGES[stage].module}"), cli.STAGES[stage].config)
     hints = get_type_hints(config)
+    for part in [hint for hint in hints.values() if dataclasses.is_dataclass(hint)]:
+        hints |= get_type_hints(part)
     return [name for name, hint in hints.items() if {int, float} & {hint, *get_args(hint)}]
 
 

@@ -44,6 +44,10 @@ def flags(stage: str) -> set[str]:
     for field in dataclasses.fields(config):
         name = field.name.replace("_", "-")
         found |= {f"--{name}", f"--no-{name}"} if hints[field.name] is bool else {f"--{name}"}
+        if dataclasses.is_dataclass(kind := get_type_hints(config)[field.name]):
+            found |= {
+                flag for part in dataclasses.fields(kind) for flag in (f"--{part.name}".replace("_", "-"), f"--no-{part.name}".replace("_", "-"))
+            }
         if get_origin(hints[field.name]) is Annotated:
             found |= {alias for extra in get_args(hints[field.name])[1:] for alias in getattr(extra, "aliases", None) or ()}
     return found

@@ -43,6 +43,8 @@ BOUNDS: dict[str, Bound] = {
     "temperature": Bound(0, MOST_FLOAT),
     "rl_weight": Bound(0, MOST_FLOAT),
     "negative_weight": Bound(0, MOST_FLOAT),
+    "kl_weight": Bound(0, MOST_FLOAT),
+    "clip_low": Bound(0, 1, closed=False),
     "top_p": Bound(0, 1, closed=False),
     "held_out": Bound(0, 0.5),
     "vocabulary": Bound(261, MOST_WHOLE),  # 256 bytes and 5 special tokens

@@ -174,7 +174,7 @@ def pass_ratios(judged: Sequence[Judged]) -> Tensor:
     returns = _returns(judged)
     for i, (_, verdict) in enumerate(judged):
         if verdict.outcome is Outcome.FAILED_TEST:
-            if len(verdict.tests) < verdict.total:
+            if verdict.total < 1 or len(verdict.tests) < verdict.total:
                 raise DataError(
                     f"program {verdict.index} of problem {verdict.problem!r} was judged on {len(verdict.tests)} of {verdict.total} tests; "
                     "grade without --stop-at-first-failure to know how many it passes"

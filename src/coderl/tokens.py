@@ -99,6 +99,7 @@ class Example(NamedTuple):
     weights: tuple[float, ...] | None = None
     label: int = 3  # outcome of the program (records.Outcome.label); references pass
     supervised: bool = True  # counts in the cross-entropy term
+    old_log_probs: tuple[float, ...] | None = None  # of the actor that drew the program, where a loss needs them
 
 
 class Batch(NamedTuple):
@@ -106,7 +107,7 @@ class Batch(NamedTuple):
 
     Shapes: `prompts` (P, S) long, `prompt_mask` (P, S) bool, `row_prompt` (B,) long: which prompt a program answers,
     `labels` (B, T) long with -100 behind the end, `mask` (B, T) bool, `weights` (B, T) float, `outcomes` (B,) long,
-    `supervised` (B,) bool.
+    `supervised` (B,) bool, `old_log_probs` (B, T) float, 0 where they are not known.
     """
 
     prompts: Tensor
@@ -117,6 +118,7 @@ class Batch(NamedTuple):
     weights: Tensor
     outcomes: Tensor
     supervised: Tensor
+    old_log_probs: Tensor
 
 
 def encode_prompt(tokenizer: PreTrainedTokenizerBase, text: str, limit: int, tail: int = 24) -> tuple[tuple[int, ...], bool]:
@@ -181,10 +183,12 @@ def collate(examples: Sequence[Example], pad_id: int) -> Batch:
             prompts.append(example.prompt)
     prompt_ids, prompt_mask = pad(prompts, pad_id)
     labels, mask = pad([e.program for e in examples], IGNORE)
-    weights = torch.zeros(labels.shape)
+    weights, old = torch.zeros(labels.shape), torch.zeros(labels.shape)
     for i, example in enumerate(examples):
         if example.weights is not None:
             weights[i, : len(example.weights)] = torch.tensor(example.weights)
+        if example.old_log_probs is not None:
+            old[i, : len(example.old_log_probs)] = torch.tensor(example.old_log_probs)
     return Batch(
         prompts=prompt_ids,
         prompt_mask=prompt_mask,
@@ -194,6 +198,7 @@ def collate(examples: Sequence[Example], pad_id: int) -> Batch:
         weights=weights,
         outcomes=torch.tensor([e.label for e in examples]),
         supervised=torch.tensor([e.supervised for e in examples]),
+        old_log_probs=old,
     )
 
 

@@ -108,6 +108,36 @@ def test_fine_tuning_runs_on_the_files(files):
     assert all(sum(v for k, v in line.items() if k.startswith("outcome/")) == pytest.approx(1, abs=1e-5) for line in looks)
 
 
+@pytest.mark.parametrize("algorithm", ["reinforce", "reinforce --baseline", "expert", "grpo", "rltf"])
+def test_every_algorithm_runs_on_the_files(files, algorithm):
+    # half of the programs pass, by decree, and all tests were run: every algorithm has a signal
+    lines = [json.loads(line) for line in files.verdicts.read_text().splitlines()]
+    for number, line in enumerate(lines):
+        passed = "passed_test" if number % 2 else "failed_test"
+        results = [{"outcome": passed, "error_type": None, "cpu_seconds": 0.0}] * line["total"]
+        line.update(outcome=passed, error_type=None, error_message=None, error_line=None, tests=results, passed=line["total"] * (number % 2))
+    name, *flags = algorithm.split()
+    verdicts, out = files.root / "decreed.jsonl", files.root / algorithm.replace(" ", "")
+    verdicts.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    command = (
+        "finetune",
+        name,
+        "--model",
+        files.warm / "actor",
+        "--problems",
+        files.tests_only,
+        "--programs",
+        files.programs,
+        "--verdicts",
+        verdicts,
+    )
+    baseline = ("--baseline", files.greedy_verdicts) if flags or name == "rltf" else ()
+    run(*command, "--verdicts", verdicts, *baseline, "--references", files.train, "--out", out, "--learning-rate", 0.01)
+    before, after = load_actor(files.warm / "actor").model, load_actor(out / "actor").model
+    assert any(not bool((a == b).all()) for a, b in zip(before.parameters(), after.parameters()))
+    assert RunDirectory(out).metrics()[0]["programs"] == 36
+
+
 def test_prompts_that_are_too_long_are_counted(files, capsys):
     out = files.root / "short.jsonl"
     run("sample", "--model", files.warm / "actor", "--problems", files.tests_only, "--out", out, "-n", 1, "--max-source-tokens", 40, "--workers", 1)

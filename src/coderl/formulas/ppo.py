@@ -24,13 +24,13 @@ def clipped_loss(log_probs: Tensor, old_log_probs: Tensor, advantages: Tensor, m
         old_log_probs: (B, T) of the model that drew them; a constant.
         advantages: (B, T); a constant.
         mask: (B, T) bool, True at tokens of the program.
-        low, high: the ratio counts within [1 - low, 1 + high]; 0 < low < 1, high > 0.
+        low, high: the ratio counts within [1 - low, 1 + high]; 0 < low <= 1, high > 0.
 
     Returns:
         scalar.
     """
     assert log_probs.ndim == 2 and log_probs.shape == old_log_probs.shape == advantages.shape == mask.shape, "four (B, T)"
-    assert 0 < low < 1 and high > 0, f"low must be in (0, 1) and high above 0, found {low} and {high}"
+    assert 0 < low <= 1 and high > 0, f"low must be in (0, 1] and high above 0, found {low} and {high}"
     difference = torch.where(mask, log_probs - old_log_probs.detach(), 0.0)
     weights = torch.where(mask, advantages.detach(), 0.0)
     ratio = difference.exp()

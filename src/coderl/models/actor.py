@@ -6,6 +6,7 @@ runs it on batches in which several programs share one prompt. Generation is in 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,7 +17,7 @@ from transformers import PreTrainedTokenizerBase, T5Config, T5ForConditionalGene
 
 from ..errors import ModelError
 from ..formulas.masks import shift_right, token_log_probs
-from ..tokens import IGNORE, Batch, load_tokenizer, read_json, vocabulary_size
+from ..tokens import IGNORE, Batch, Example, collate, load_tokenizer, read_json, vocabulary_size
 from .adapters import adapted, plain_weights
 from .t5_passes import Memory, decode, encode, places
 
@@ -106,3 +107,17 @@ def program_log_probs(model: T5ForConditionalGeneration, batch: Batch) -> Tensor
         hidden = hidden * config.d_model**-0.5
     flat = token_log_probs(model.lm_head(hidden)[None], batch.labels[batch.mask][None])[0]  # (N,)
     return torch.zeros(batch.labels.shape, dtype=flat.dtype, device=flat.device).masked_scatter(batch.mask, flat)
+
+
+@torch.inference_mode()
+def with_old_log_probs(model: T5ForConditionalGeneration, examples: Sequence[Example], pad_id: int, rows: int = 256) -> list[Example]:
+    """The examples with the log-probabilities that their tokens have now, in equal order; `rows` at a time, similar lengths together."""
+    result = list(examples)
+    order = sorted(range(len(examples)), key=lambda i: (len(examples[i].prompt), examples[i].key, len(examples[i].program)))
+    for start in range(0, len(order), rows):
+        part = order[start : start + rows]
+        batch = collate([examples[i] for i in part], pad_id)
+        found = program_log_probs(model, Batch(*(tensor.to(model.device) for tensor in batch)))
+        for row, i in enumerate(part):
+            result[i] = examples[i]._replace(old_log_probs=tuple(found[row, : len(examples[i].program)].tolist()))
+    return result

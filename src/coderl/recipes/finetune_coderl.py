@@ -1,43 +1,32 @@
 """Stage `finetune coderl`: the actor learns from its own judged programs, L_ce + L_rl (CodeRL section 3.2, eq. 10 and 14).
 
     weight(w_t) = (r(W^s) - r(W^b)) * q(w_t)        r: return of the tests' outcome; W^b: the actor's greedy program; q: the critic's
-                                                    value of the token (with `--scores`), or 1 (without: Table 2, row A);
-                                                    negative differences times `--negative-weight`
+                                                    value of the token; negative differences times `--negative-weight`
     loss        = rl_weight * L_rl(weights of sampled programs) + L_ce(reference solutions), both in every step, token means
 
-As in the paper the programs are sampled once, before; running sample, grade, train-critic, score and this stage again with the new
-actor makes a further round. Ways in which this differs from paper and released code: docs/algorithms/coderl.md.
+`--variant` takes the rows of the paper's Table 2: A no critic, B no baseline, C linear decay, D all of it; and `changes`, ours, which
+weighs a token by what it did to the critic's p(passed). The paper's own step is `--negative-weight 1 --no-scaled
+--reduction program-sum`; the released code's `--alternate`. Every difference: docs/algorithms/coderl.md.
 
-Reads programs with verdicts, the greedy programs' verdicts and, optionally, token scores; writes `OUT/actor`, `metrics.jsonl`,
-`manifest.json`. A killed run goes on from its newest checkpoint.
+As in the paper the programs are sampled once, before; `coderl rounds` does it again and again. Reads programs with verdicts, the greedy
+programs' verdicts and token scores; writes `OUT/actor`, `metrics.jsonl`, `manifest.json`. A killed run goes on from its newest checkpoint.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import OmitArgPrefixes
 
+from .finetuning import DEFAULT, OFTEN_SAVED, Tuning
 from .training import Training
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
-    from ..examples import Judged
-    from ..machine import Machine
-    from ..models.actor import Actor
-    from ..records import Problem, Verdict
-    from ..store import RunDirectory
-    from ..tokens import Batch, Example
-
-
-SHARED = 8  # programs of one problem side by side in a step; they share one encoder pass
-OFTEN_SAVED = Training(checkpoint_every=100)
-LOOKS = 4  # looks at the validation problems on the way, beside the one before
+    from ..records import TokenScores
+    from ..signals import Advantages, Spread
 
 
 @dataclass(frozen=True)
@@ -52,232 +41,61 @@ class Config:
     """sampled programs (.jsonl)"""
     verdicts: Path
     """their verdicts (.jsonl)"""
-    baseline: Path
-    """verdicts of the actor's greedy programs, the baseline W^b (.jsonl)"""
     out: Path
     """run directory to write; the model goes to OUT/actor"""
+    baseline: Path | None = None
+    """verdicts of the actor's greedy programs, the baseline W^b (.jsonl); all variants but B need it"""
     scores: Path | None = None
-    """token scores of a critic (.jsonl); without them every token of a program has the same weight"""
-    validation: Path | None = None
-    """problems to judge greedy programs on five times on the way (.jsonl); only looked at, never trained on"""
-    references: Path | None = None
-    """problems with reference solutions for the cross-entropy term (.jsonl); without them the term is left out"""
-    epochs: float = 1.0
-    """passes over the sampled programs"""
-    learning_rate: float = 5e-4
-    """peak learning rate (AdamW, falls linearly to a tenth)"""
-    rl_weight: float = 1.0
-    """weight of L_rl beside L_ce, after token weights are scaled to a mean size of 1 over the sampled programs"""
+    """token scores of a critic (.jsonl); variants B, D and `changes` need them"""
+    variant: Literal["A", "B", "C", "D", "changes"] | None = None
+    """row of the paper's Table 2: A no critic, B no baseline, C linear decay, D full; default D with --scores, else A"""
     negative_weight: float = 0.1
     """weight of negative relative returns; 1 = as in the paper, which on frozen samples can make the actor worse"""
-    batch_tokens: int = 4096
-    """tokens of sampled programs and their prompts in a step, padding included; a quarter as many of references come on top"""
-    max_source_tokens: int = 192
-    """longest prompt in tokens"""
-    max_program_tokens: int = 128
-    """longest program in tokens"""
+    tuning: Annotated[Tuning, OmitArgPrefixes] = DEFAULT
+    """how the actor learns"""
     training: Annotated[Training, OmitArgPrefixes] = OFTEN_SAVED
     """how the machine is used"""
-    allow_unsandboxed: bool = False
-    """judge validation programs even where this machine offers no isolation"""
-    seed: int = 0
-    """seed of the batch order"""
-
-
-class Weighed(NamedTuple):
-    """Sampled programs as examples with token weights, and what they say about the signal.
-
-    Fields:
-        programs: judged programs. zero: share of them without a gradient: the outcome is the greedy program's.
-        positive: share with a return above the baseline's. merged: distinct programs that are left to train on.
-        value: mean token value q over the programs with a gradient (1 without a critic).
-        scale: what token weights were divided by.
-    """
-
-    examples: list[Example]
-    programs: int
-    zero: float
-    positive: float
-    merged: int
-    value: float
-    scale: float
 
 
 def main(config: Config) -> None:
-    from ..errors import DataError
-    from ..examples import Limits, join_verdicts, reference_examples
-    from ..grading import programs_of
-    from ..machine import this_machine
-    from ..models.actor import load_actor, save_actor
-    from ..records import Problem, TokenScores, Verdict
-    from ..store import RunDirectory, iterate_records, manifest, read_records
-    from .training import finish
+    from ..signals import weighted
+    from .finetuning import learn, material, weighted_log_probs
 
-    machine = this_machine(config.training.precision, config.training.threads)
-    run = RunDirectory(config.out)
-    if run.complete:
-        machine.say(f"{config.out} is complete already; remove it, or choose another --out, to train again")
+    advantages, spread = method(config)
+    found = material(config)
+    if found is None:
         return
-    actor = load_actor(config.model)
-    limits = Limits(config.max_source_tokens, config.max_program_tokens)
-    problems = {p.id: p for p in read_records(config.problems, Problem)}
-    judged = join_verdicts(programs_of(config.programs), read_records(config.verdicts, Verdict))
-    if not judged:
-        raise DataError("holds no verdict that can be learnt from (all are harness errors); grade the programs again", config.verdicts)
-    values = {(s.problem, s.index): s.values for s in iterate_records(config.scores, TokenScores)} if config.scores else None
-    weighed = weigh(actor, problems, judged, read_records(config.baseline, Verdict), values, limits, config.negative_weight)
-    if not weighed.examples:
-        raise DataError(
-            "holds no program whose outcome differs from the greedy program's; sample more programs, or at a higher temperature", config.verdicts
-        )
-    references = reference_examples(actor.tokenizer, read_records(config.references, Problem), limits).examples if config.references else []
-    inputs = (config.problems, config.programs, config.verdicts, config.baseline, config.scores, config.references, config.validation)
-    if machine.lead:
-        run.start(manifest(config, [path for path in inputs if path]))
-        run.log(stage="signal", **(weighed._asdict() | {"examples": len(weighed.examples)}))
-    machine.say(
-        f"{weighed.programs} programs: {weighed.zero:.0%} like the greedy one (no gradient), {weighed.positive:.0%} better; "
-        f"{weighed.merged} distinct ones to train on; mean token value {weighed.value:.2f}; {len(references)} references"
-    )
-    validation = read_records(config.validation, Problem) if config.validation and machine.lead else []
-    at = finetune(config, actor, weighed.examples, references, validation, run, machine)
-    finish(run, machine, lambda folder: save_actor(actor, folder), "actor")
-    machine.say(f"{at['updates']:.0f} updates in {at['cpu_seconds']:.0f} CPU s -> {run / 'actor'}")
+    tuning = config.tuning
+    signal = weighted(found.actor.tokenizer, found.problems, found.judged, advantages, spread, tuning.limits, tuning.scaled)
+    learn(config, found, signal, weighted_log_probs(tuning.rl_weight), "finetune-coderl", (config.baseline, config.scores))
 
 
-def weigh(
-    actor: Actor,
-    problems: Mapping[str, object],
-    judged: Sequence[Judged],
-    baseline: Sequence[Verdict],
-    values: Mapping[tuple[str, int], Sequence[float]] | None,
-    limits: object,
-    negative_weight: float,
-) -> Weighed:
-    """Examples with token weights (r(W^s) - r(W^b)) q(w_t), negative ones tempered, scaled to a mean size of 1 per token with a gradient.
-
-    Equal programs of a problem are merged into one whose weights are the sum: the same sum of gradients for less work.
+def method(config: Config) -> tuple[Advantages, Spread]:
+    """Advantages and spread of the variant.
 
     Raises:
-        DataError: a program has no greedy program to be compared with, or no token scores.
+        UsageError: the variant needs a file that is not given.
     """
-    import torch
+    from .. import signals
+    from ..errors import UsageError
+    from ..records import Verdict
+    from ..store import read_records
 
-    from ..errors import DataError
-    from ..examples import judged_examples
-    from ..formulas.coderl import critic_weights
-    from ..formulas.returns import outcome_returns, relative_returns, tempered_returns
-
-    twice = [name for name, count in Counter(v.problem for v in baseline).items() if count > 1]
-    if twice:
-        raise DataError(f"the baseline holds several verdicts of problem {twice[0]!r}; give the verdicts of the greedy programs, one a problem")
-    greedy = {v.problem: v.outcome.label for v in baseline if v.outcome is not None}
-    judged = [j for j in judged if _has_baseline(j, greedy, baseline)]
-    sampled = outcome_returns(torch.tensor([j.verdict.outcome.label for j in judged]))  # type: ignore[union-attr]
-    known = outcome_returns(torch.tensor([greedy[j.program.problem] for j in judged]))
-    relative = tempered_returns(relative_returns(sampled, known), negative_weight).tolist()
-    kept = [(j, r) for j, r in zip(judged, relative, strict=True) if r != 0]
-    examples = judged_examples(actor.tokenizer, problems, [j for j, _ in kept], limits).examples  # type: ignore[arg-type]
-    sums: dict[tuple[str, tuple[int, ...]], Tensor] = {}
-    first: dict[tuple[str, tuple[int, ...]], Example] = {}
-    size = value_sum = 0.0
-    count = 0
-    for (one, r), example in zip(kept, examples, strict=True):
-        q = torch.tensor(_values_of(one, example, values))
-        weights = critic_weights(torch.tensor([r]), q[None], torch.ones(1, len(q), dtype=torch.bool))[0]
-        size, value_sum, count = size + float(weights.abs().sum()), value_sum + float(q.sum()), count + len(q)
-        name = (example.key, example.program)
-        sums[name] = sums[name] + weights if name in sums else weights
-        first.setdefault(name, example)
-    scale = size / count if count else 1.0
-    return Weighed(
-        examples=[first[name]._replace(weights=tuple((sums[name] / scale).tolist())) for name in first],
-        programs=len(judged),
-        zero=1 - len(kept) / max(1, len(judged)),
-        positive=sum(r > 0 for _, r in kept) / max(1, len(judged)),
-        merged=len(first),
-        value=value_sum / max(1, count),
-        scale=scale,
-    )
+    variant = config.variant or ("D" if config.scores else "A")
+    if config.baseline is None and variant != "B":
+        raise UsageError(f"variant {variant} needs --baseline, the verdicts of the actor's greedy programs; without one there is variant B")
+    baseline = read_records(config.baseline, Verdict) if config.baseline and variant != "B" else []
+    advantages = signals.absolute if variant == "B" else signals.over_greedy(baseline, config.negative_weight)
+    if variant in ("A", "C"):
+        return advantages, signals.evenly if variant == "A" else signals.decaying
+    if config.scores is None:
+        raise UsageError(f"variant {variant} needs --scores, the token scores of a critic (`coderl score`); without them there are variants A and C")
+    known = _scores(config.scores)
+    return advantages, signals.by_changes(known) if variant == "changes" else signals.by_critic(known)
 
 
-def _has_baseline(judged: Judged, greedy: Mapping[str, int], baseline: Sequence[Verdict]) -> bool:
-    from ..errors import DataError
+def _scores(path: Path) -> Mapping[tuple[str, int], TokenScores]:
+    from ..records import TokenScores
+    from ..store import iterate_records
 
-    problem = judged.program.problem
-    if problem not in greedy and not any(v.problem == problem for v in baseline):
-        raise DataError(f"problem {problem!r} has sampled programs but no greedy verdict; sample it with --temperature 0 and grade that file too")
-    return problem in greedy
-
-
-def _values_of(judged: Judged, example: Example, values: Mapping[tuple[str, int], Sequence[float]] | None) -> Sequence[float]:
-    from ..errors import DataError
-
-    if values is None:
-        return [1.0] * len(example.program)
-    found = values.get((judged.program.problem, judged.program.index))
-    if found is None or len(found) != len(example.program):
-        state = "none" if found is None else f"{len(found)}"
-        raise DataError(
-            f"program {judged.program.index} of problem {judged.program.problem!r} has {len(example.program)} tokens but {state} scored; "
-            "run `coderl score` on these programs with the same token limits"
-        )
-    return found
-
-
-def mixed_epochs(config: Config, sampled: Sequence[Example], references: Sequence[Example], epoch: int) -> Iterator[list[Example]]:
-    """Batches with sampled programs and, where there are references, some of those: both losses in every step, as the paper has it."""
-    from ..tokens import epoch_batches
-
-    def endless() -> Iterator[list[Example]]:
-        turn = 0
-        while True:
-            yield from epoch_batches(references, config.batch_tokens // 4, config.seed * 1_000_003 + epoch * 1_009 + turn, 2)
-            turn += 1
-
-    supervised = endless() if references else None
-    for batch in epoch_batches(sampled, config.batch_tokens, config.seed * 1_000_003 + epoch, SHARED):
-        yield batch + (next(supervised) if supervised else [])
-
-
-def finetune(
-    config: Config,
-    actor: Actor,
-    sampled: Sequence[Example],
-    references: Sequence[Example],
-    validation: Sequence[Problem],
-    run: RunDirectory,
-    machine: Machine,
-) -> Mapping[str, float]:
-    """Train the actor in place; returns updates and CPU seconds, those of looking at the validation problems not counted."""
-    from ..engines.torch_engine import Decoding
-    from ..fitting import Batches, Objective, Plan, Watch, fit, program_tokens
-    from ..formulas.policy_gradient import cross_entropy, policy_gradient_loss_token_mean
-    from ..models.actor import program_log_probs, save_actor
-    from ..sampling import Settings
-    from ..trials import looking
-    from .training import prepared, while_merged
-
-    def sums(batch: Batch) -> Mapping[str, Tensor]:
-        log_probs = program_log_probs(actor.model, batch)  # one pass for both terms
-        drawn, supervised = batch.mask & ~batch.supervised[:, None], batch.mask & batch.supervised[:, None]
-        rl = policy_gradient_loss_token_mean(log_probs, batch.weights, drawn) * drawn.sum()
-        return {"loss_rl": rl, "loss_ce": cross_entropy(log_probs, supervised) * supervised.sum()}
-
-    def counts(part: Sequence[Example]) -> Mapping[str, int]:
-        return {"loss_rl": program_tokens([e for e in part if not e.supervised]), "loss_ce": program_tokens([e for e in part if e.supervised])}
-
-    per_update = config.training.accumulate * machine.processes
-    updates = max(1, round(config.epochs * sum(1 for _ in mixed_epochs(config, sampled, references, 0)) / per_update))
-    plan = Plan(updates, config.learning_rate, accumulate=config.training.accumulate)
-    objective = Objective(sums, counts, {"loss_rl": config.rl_weight, "loss_ce": 1.0})
-    batches = Batches(lambda epoch: mixed_epochs(config, sampled, references, epoch), actor.tokenizer.pad_token_id, config.seed)
-    settings = Settings(Decoding(temperature=0, max_tokens=config.max_program_tokens), config.seed, config.max_source_tokens)
-    every = -(-updates // LOOKS)
-    with looking(actor, validation, settings, config.allow_unsandboxed) as look, prepared(config.training, actor.model, config.seed):
-        evaluate = while_merged(actor.model, look) if look else None
-        if evaluate and not run.newest_checkpoint():
-            run.log(stage="finetune-coderl", step=0, cpu_seconds=0.0, **evaluate(0))
-        watch = Watch("finetune-coderl", 10, every, config.training.checkpoint_every, evaluate, lambda folder: save_actor(actor, folder))
-        at = fit(actor.model, batches, objective, plan, run, watch, machine)
-    return {"updates": at.updates, "cpu_seconds": at.cpu_seconds}
+    return {(s.problem, s.index): s for s in iterate_records(path, TokenScores)}

@@ -1,0 +1,264 @@
+"""What all fine-tuning stages share: their settings, how they read judged programs, and the loop. Not a stage.
+
+A stage says how programs become token weights (signals.py) and what is minimised on them (`Policy`); cross-entropy on references is
+added in the same step, with its own batches and its own mean, as CodeRL has it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
+
+from .training import Training
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ..examples import Judged, Limits
+    from ..fitting import Objective, Progressed
+    from ..machine import Machine
+    from ..models.actor import Actor
+    from ..records import Problem
+    from ..signals import Signal
+    from ..store import RunDirectory
+    from ..tokens import Batch, Example
+
+SHARED = 8  # programs of one problem side by side in a step; they share one encoder pass
+LOOKS = 4  # looks at the validation problems on the way, beside the one before
+OFTEN_SAVED = Training(checkpoint_every=100)
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """How an actor learns from judged programs, the same for all algorithms."""
+
+    references: Path | None = None
+    """problems with reference solutions for the cross-entropy term (.jsonl); without them the term is left out"""
+    validation: Path | None = None
+    """problems to judge greedy programs on five times on the way (.jsonl); only looked at, never trained on"""
+    epochs: float = 1.0
+    """passes over the sampled programs"""
+    learning_rate: float = 5e-4
+    """peak learning rate (AdamW, falls linearly to a tenth)"""
+    rl_weight: float = 1.0
+    """weight of L_rl beside L_ce"""
+    scaled: bool = True
+    """divide token weights by their mean size; off: as the equations have them, so that a critic's small values shrink the step"""
+    reduction: Literal["token-mean", "program-sum"] = "token-mean"
+    """mean over all tokens (the released code), or the sum over a program's tokens, mean over programs (the paper)"""
+    alternate: bool = False
+    """steps of L_rl and of L_ce in turn (the released code) instead of both in each step (the paper)"""
+    batch_tokens: int = 4096
+    """tokens of sampled programs and their prompts in a step, padding included; a quarter as many of references come on top"""
+    max_source_tokens: int = 192
+    """longest prompt in tokens"""
+    max_program_tokens: int = 128
+    """longest program in tokens"""
+    allow_unsandboxed: bool = False
+    """judge validation programs even where this machine offers no isolation"""
+    seed: int = 0
+    """seed of the batch order"""
+
+    @property
+    def limits(self) -> Limits:
+        from ..examples import Limits
+
+        return Limits(self.max_source_tokens, self.max_program_tokens)
+
+
+DEFAULT = Tuning()
+
+
+class Inputs(Protocol):
+    """The fields that every fine-tuning Config has."""
+
+    @property
+    def model(self) -> Path: ...
+    @property
+    def problems(self) -> Path: ...
+    @property
+    def programs(self) -> Path: ...
+    @property
+    def verdicts(self) -> Path: ...
+    @property
+    def out(self) -> Path: ...
+    @property
+    def tuning(self) -> Tuning: ...
+    @property
+    def training(self) -> Training: ...
+
+
+class Material(NamedTuple):
+    """What a stage works on. `judged`: programs with verdicts; harness errors are left out."""
+
+    actor: Actor
+    problems: dict[str, Problem]
+    judged: list[Judged]
+    run: RunDirectory
+    machine: Machine
+
+
+class Policy(NamedTuple):
+    """What is minimised on sampled programs.
+
+    Fields:
+        names: of the terms.
+        terms: log-probabilities (B, T), batch, mask of the sampled programs' tokens (B, T) -> one scalar for each name, a sum over tokens.
+        weights: of the terms that are minimised; the others are logged.
+    """
+
+    names: tuple[str, ...]
+    terms: Callable[[Tensor, Batch, Tensor], Mapping[str, Tensor]]
+    weights: Mapping[str, float]
+
+
+def weighted_log_probs(weight: float) -> Policy:
+    """L_rl = - Σ_t weight_t log p(w_t), times `weight`: every algorithm whose whole idea is in the token weights."""
+
+    def terms(log_probs: Tensor, batch: Batch, drawn: Tensor) -> Mapping[str, Tensor]:
+        from ..formulas.policy_gradient import policy_gradient_loss
+
+        return {"loss_rl": policy_gradient_loss(log_probs, batch.weights, drawn) * len(log_probs)}
+
+    return Policy(("loss_rl",), terms, {"loss_rl": weight})
+
+
+def material(config: Inputs) -> Material | None:
+    """Read what a stage needs; None when its run is complete already.
+
+    Raises:
+        DataError, ModelError: a file or folder does not hold what it should, or no program has a verdict.
+    """
+    from ..errors import DataError
+    from ..examples import join_verdicts
+    from ..grading import programs_of
+    from ..machine import this_machine
+    from ..models.actor import load_actor
+    from ..records import Problem, Verdict
+    from ..store import RunDirectory, read_records
+
+    machine = this_machine(config.training.precision, config.training.threads)
+    run = RunDirectory(config.out)
+    if run.complete:
+        machine.say(f"{config.out} is complete already; remove it, or choose another --out, to train again")
+        return None
+    actor = load_actor(config.model)
+    problems = {p.id: p for p in read_records(config.problems, Problem)}
+    judged = join_verdicts(programs_of(config.programs), read_records(config.verdicts, Verdict))
+    if not judged:
+        raise DataError("holds no verdict that can be learnt from (all are harness errors); grade the programs again", config.verdicts)
+    return Material(actor, problems, judged, run, machine)
+
+
+def learn(config: Inputs, found: Material, signal: Signal, policy: Policy, name: str, inputs: Sequence[Path | None] = ()) -> None:
+    """Train the actor on the signal and write it to OUT/actor.
+
+    Args:
+        policy: what is minimised on the signal's examples.
+        name: of the stage, in metrics.
+        inputs: files read beside those that every stage reads, for the manifest.
+
+    Raises:
+        DataError: no program has a weight.
+    """
+    from ..errors import DataError
+    from ..examples import reference_examples
+    from ..models.actor import save_actor
+    from ..records import Problem
+    from ..store import manifest, read_records
+    from .training import finish
+
+    actor, _, _, run, machine = found
+    tuning = config.tuning
+    if not signal.examples:
+        raise DataError(
+            "holds no program that is better or worse than was to be expected; sample more programs, or at a higher temperature", config.verdicts
+        )
+    references = reference_examples(actor.tokenizer, read_records(tuning.references, Problem), tuning.limits).examples if tuning.references else []
+    files = (config.problems, config.programs, config.verdicts, *inputs, tuning.references, tuning.validation)
+    if machine.lead:
+        run.start(manifest(config, [path for path in files if path]))
+        run.log(stage="signal", **(signal._asdict() | {"examples": len(signal.examples)}))
+    machine.say(
+        f"{signal.programs} programs: {signal.zero:.0%} without a gradient, {signal.positive:.0%} better than expected; "
+        f"{signal.merged} distinct ones to train on; mean token value {signal.value:.2f}; {len(references)} references"
+    )
+    validation = read_records(tuning.validation, Problem) if tuning.validation and machine.lead else []
+    at = train(config, found, signal.examples, references, validation, policy, name)
+    finish(run, machine, lambda folder: save_actor(actor, folder), "actor")
+    machine.say(f"{at.updates} updates in {at.cpu_seconds:.0f} CPU s -> {run / 'actor'}")
+
+
+def train(
+    config: Inputs,
+    found: Material,
+    sampled: Sequence[Example],
+    references: Sequence[Example],
+    validation: Sequence[Problem],
+    policy: Policy,
+    name: str,
+) -> Progressed:
+    """Train the actor in place; looks at the validation problems are not counted in what it says it cost."""
+    from ..engines.torch_engine import Decoding
+    from ..fitting import Batches, Plan, Watch, fit
+    from ..models.actor import save_actor
+    from ..sampling import Settings
+    from ..trials import looking
+    from .training import prepared, while_merged
+
+    actor, _, _, run, machine = found
+    tuning, training = config.tuning, config.training
+    per_update = training.accumulate * machine.processes
+    updates = max(1, round(tuning.epochs * sum(1 for _ in epoch(tuning, sampled, references, 0)) / per_update))
+    batches = Batches(lambda number: epoch(tuning, sampled, references, number), actor.tokenizer.pad_token_id, tuning.seed)
+    settings = Settings(Decoding(temperature=0, max_tokens=tuning.max_program_tokens), tuning.seed, tuning.max_source_tokens)
+    with looking(actor, validation, settings, tuning.allow_unsandboxed) as look, prepared(training, actor.model, tuning.seed):
+        evaluate = while_merged(actor.model, look) if look else None
+        if evaluate and not run.newest_checkpoint():
+            run.log(stage=name, step=0, cpu_seconds=0.0, **evaluate(0))
+        watch = Watch(name, 10, -(-updates // LOOKS), training.checkpoint_every, evaluate, lambda folder: save_actor(actor, folder))
+        plan = Plan(updates, tuning.learning_rate, accumulate=training.accumulate)
+        return fit(actor.model, batches, objective(actor, policy, tuning.reduction), plan, run, watch, machine)
+
+
+def objective(actor: Actor, policy: Policy, reduction: str) -> Objective:
+    """The policy's terms over sampled programs and L_ce over references, each a mean of its own over the update."""
+    from ..fitting import Objective, program_tokens
+    from ..formulas.policy_gradient import cross_entropy
+    from ..models.actor import program_log_probs
+
+    def sums(batch: Batch) -> Mapping[str, Tensor]:
+        log_probs = program_log_probs(actor.model, batch)  # one pass for all terms
+        drawn, supervised = batch.mask & ~batch.supervised[:, None], batch.mask & batch.supervised[:, None]
+        return {**policy.terms(log_probs, batch, drawn), "loss_ce": cross_entropy(log_probs, supervised) * supervised.sum()}
+
+    def size(examples: Sequence[Example]) -> int:
+        return program_tokens(examples) if reduction == "token-mean" else len(examples)
+
+    def counts(part: Sequence[Example]) -> Mapping[str, int]:
+        sampled, supervised = [e for e in part if not e.supervised], [e for e in part if e.supervised]
+        return {**dict.fromkeys(policy.names, size(sampled)), "loss_ce": size(supervised)}
+
+    return Objective(sums, counts, {**policy.weights, "loss_ce": 1.0})
+
+
+def epoch(tuning: Tuning, sampled: Sequence[Example], references: Sequence[Example], number: int) -> Iterator[list[Example]]:
+    """Batches of one pass over the sampled programs, with references in each of them, or in turn with them."""
+    from ..tokens import epoch_batches
+
+    def endless() -> Iterator[list[Example]]:
+        turn = 0
+        while True:
+            yield from epoch_batches(references, tuning.batch_tokens // 4, tuning.seed * 1_000_003 + number * 1_009 + turn, 2)
+            turn += 1
+
+    supervised = endless() if references else None
+    for batch in epoch_batches(sampled, tuning.batch_tokens, tuning.seed * 1_000_003 + number, SHARED):
+        if tuning.alternate:
+            yield batch
+            if supervised:
+                yield next(supervised)
+        else:
+            yield batch + (next(supervised) if supervised else [])
