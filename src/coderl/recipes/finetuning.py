@@ -201,7 +201,7 @@ def train(
     name: str,
 ) -> Progressed:
     """Train the actor in place; looks at the validation problems are not counted in what it says it cost."""
-    from ..engines.torch_engine import Decoding
+    from ..engines.requests import Decoding
     from ..fitting import Batches, Plan, Watch, fit
     from ..models.actor import save_actor
     from ..sampling import Settings

@@ -110,7 +110,7 @@ def warm_start(
     config: Config, actor: Actor, problems: Sequence[Problem], validation: Sequence[Problem], run: RunDirectory, machine: Machine
 ) -> Mapping[str, float]:
     """Train the actor in place on the references of `problems`; returns updates and CPU seconds of training."""
-    from ..engines.torch_engine import Decoding
+    from ..engines.requests import Decoding
     from ..errors import DataError
     from ..examples import Limits, reference_examples
     from ..fitting import Batches, Objective, Plan, Watch, fit, program_tokens
