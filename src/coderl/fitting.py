@@ -265,7 +265,7 @@ class _Loop:
 
     def load(self, folder: Path) -> None:
         """Back to where a checkpoint was written."""
-        state: dict[str, Any] = torch.load(folder / "state.pt", weights_only=True, map_location=self.machine.accelerator.device)
+        state: dict[str, Any] = torch.load(folder / "state.pt", weights_only=True, map_location="cpu")
         mine = {name: p for name, p in self.model.named_parameters() if p.requires_grad}
         if mine.keys() != state["weights"].keys():
             odd = min(mine.keys() ^ state["weights"].keys())
