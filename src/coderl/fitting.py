@@ -79,7 +79,9 @@ class Optimiser:
         known = {id(p) for p in matrices}
         rest = [p for p in self.parameters if id(p) not in known]
         rate, decay = plan.learning_rate, plan.weight_decay
-        self.rules: list[torch.optim.Optimizer] = [torch.optim.AdamW(rest, lr=rate, betas=plan.betas, weight_decay=decay, fused=True)]
+        self.rules: list[torch.optim.Optimizer] = []
+        if rest:
+            self.rules.append(torch.optim.AdamW(rest, lr=rate, betas=plan.betas, weight_decay=decay, fused=True))
         if matrices:
             self.rules.append(Muon(matrices, rate, decay))
 

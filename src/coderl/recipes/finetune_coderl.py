@@ -92,6 +92,7 @@ class Weighed(NamedTuple):
         positive: share with a return above the baseline's. merged: distinct programs that are left to train on.
         value: mean token value q over the programs with a gradient (1 without a critic).
         scale: what token weights were divided by.
+        prompts_cut, programs_cut: how many were too long, of the programs with a gradient.
     """
 
     examples: list[Example]
@@ -101,6 +102,8 @@ class Weighed(NamedTuple):
     merged: int
     value: float
     scale: float
+    prompts_cut: int
+    programs_cut: int
 
 
 def main(config: Config) -> None:
@@ -111,7 +114,7 @@ def main(config: Config) -> None:
     from ..models.actor import load_actor, save_actor
     from ..records import Problem, TokenScores, Verdict
     from ..store import RunDirectory, iterate_records, manifest, read_records
-    from .training import finish
+    from .training import finish, over_budget
 
     machine = this_machine(config.training.precision, config.training.threads)
     run = RunDirectory(config.out)
@@ -139,6 +142,8 @@ def main(config: Config) -> None:
         f"{weighed.programs} programs: {weighed.zero:.0%} like the greedy one (no gradient), {weighed.positive:.0%} better; "
         f"{weighed.merged} distinct ones to train on; mean token value {weighed.value:.2f}; {len(references)} references"
     )
+    machine.say(f"{weighed.prompts_cut} prompts and {weighed.programs_cut} programs were too long and are cut")
+    machine.say(over_budget(weighed.examples, config.batch_tokens))
     validation = read_records(config.validation, Problem) if config.validation and machine.lead else []
     at = finetune(config, actor, weighed.examples, references, validation, run, machine)
     finish(run, machine, lambda folder: save_actor(actor, folder), "actor")
@@ -177,7 +182,7 @@ def weigh(
     known = outcome_returns(torch.tensor([greedy[j.program.problem] for j in judged]))
     relative = tempered_returns(relative_returns(sampled, known), negative_weight).tolist()
     kept = [(j, r) for j, r in zip(judged, relative, strict=True) if r != 0]
-    examples = judged_examples(actor.tokenizer, problems, [j for j, _ in kept], limits).examples  # type: ignore[arg-type]
+    examples, truncation = judged_examples(actor.tokenizer, problems, [j for j, _ in kept], limits)  # type: ignore[arg-type]
     sums: dict[tuple[str, tuple[int, ...]], Tensor] = {}
     first: dict[tuple[str, tuple[int, ...]], Example] = {}
     size = value_sum = 0.0
@@ -198,6 +203,8 @@ def weigh(
         merged=len(first),
         value=value_sum / max(1, count),
         scale=scale,
+        prompts_cut=truncation.prompts,
+        programs_cut=truncation.programs,
     )
 
 
