@@ -30,6 +30,7 @@ check: $(READY)  ## ruff and mypy
 
 bench: $(READY)  ## measure speed; writes bench/RESULTS.md
 	$(BIN)/python bench/run.py
+	$(BIN)/python bench/training.py
 
 clean:  ## remove the virtual environment and the demo's files
 	rm -rf $(VENV) runs/demo runs/demo-quick

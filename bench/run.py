@@ -1,9 +1,9 @@
 """Speed, side by side with a peer in one run: `make bench`. CPU time per unit and ratios; writes bench/RESULTS.md.
 
     generation   this engine against Hugging Face `generate`, the demo's model (random weights), nucleus sampling, 20 samples a prompt
-    training     batches by length with shared prompts against padding to 600/512 as the released CodeRL pads, real tokens a CPU second
     judging      the judge, one worker, all isolation on, against a fresh `python -I -S` for each program without any isolation
 
+Training has a command of its own (training.py).
 Machines differ and are shared: compare the two sides of a row, not rows of two files. One thread everywhere.
 """
 
@@ -23,15 +23,11 @@ from results_file import put_head
 
 from coderl.engines.requests import Decoding, Request
 from coderl.engines.torch_engine import generate
-from coderl.examples import Limits, reference_examples
-from coderl.formulas.policy_gradient import cross_entropy
-from coderl.models.actor import Actor, program_log_probs, small_t5
+from coderl.models.actor import small_t5
 from coderl.problems import mini
-from coderl.prompts import prompt
 from coderl.records import Problem, Program
 from coderl.sandbox import Judge
 from coderl.store import git_commit
-from coderl.tokens import collate, epoch_batches, train_tokenizer
 
 HERE = Path(__file__).resolve().parent
 PROGRAM_TOKENS = 33  # mean length of a Mini program; random weights do not end by themselves
@@ -85,33 +81,6 @@ def generation(samples: int, prompts: int) -> Row:
     return Row(f"generation, {samples} samples a prompt", "samples", rate(ours), rate(theirs), "Hugging Face generate")
 
 
-def training(problems: list[Problem]) -> Row:
-    tokenizer = train_tokenizer(text for p in problems for text in (prompt(p), *p.solutions))
-    actor = Actor(small_t5(len(tokenizer), 0), tokenizer)
-    examples = reference_examples(tokenizer, problems, Limits(600, 512)).examples
-    batches = list(epoch_batches(examples, 2048, 0, 2))
-
-    def steps(groups: list, padded: bool) -> float:
-        tokens = 0
-        for group in groups:
-            batch = collate(group, 0)
-            tokens += sum(len(e.prompt) + len(e.program) for e in group)
-            if padded:  # every row its own prompt, padded to 600 and 512, the padding in every product
-                rows = batch.prompts[batch.row_prompt]
-                prompts = torch.nn.functional.pad(rows, (0, 600 - rows.shape[1]))
-                labels = torch.nn.functional.pad(batch.labels, (0, 512 - batch.labels.shape[1]), value=-100)
-                loss = actor.model(input_ids=prompts, labels=labels).loss
-            else:
-                loss = cross_entropy(program_log_probs(actor.model, batch), batch.mask)
-            loss.backward()
-            actor.model.zero_grad()
-        return tokens
-
-    ours = rate(lambda: steps(batches[:20], padded=False))
-    theirs = rate(lambda: steps([examples[i : i + 8] for i in range(0, 24, 8)], padded=True))
-    return Row("training, forward and backward", "real tokens", ours, theirs, "padding to 600/512")
-
-
 def judging(problems: list[Problem]) -> Row:
     stdin = [p for p in problems if p.kind == "stdin"][:120]
     one = [Problem(p.id, p.statement, p.kind, tests=p.tests[:1]) for p in stdin]
@@ -135,7 +104,7 @@ def main() -> None:
     torch.set_num_threads(1)
     problems = mini.generate(0, train=150, tests_only=0, validation=0, heldout=0).train
     began = time.monotonic()
-    rows = [generation(20, 12), generation(200, 2), training(problems), judging(problems)]
+    rows = [generation(20, 12), generation(200, 2), judging(problems)]
     lines = [
         "# Speed",
         "",

@@ -27,7 +27,7 @@ def examples():
 
 
 def test_readings_do_not_depend_on_the_batch():
-    together, apart = read_programs(critic(), examples(), rows=10), read_programs(critic(), examples(), rows=1)
+    together, apart = read_programs(critic(), examples()), read_programs(critic(), examples(), budget=1)
     for a, b in zip(together, apart, strict=True):
         assert a.values == pytest.approx(b.values, abs=1e-5) and a.probabilities == pytest.approx(b.probabilities, abs=1e-5)
     assert [len(r.values) for r in together] == [3, 2, 5]

@@ -14,6 +14,7 @@ from coderl.tokens import (
     encode_prompt,
     epoch_batches,
     load_tokenizer,
+    longer_than,
     token_texts,
     train_tokenizer,
 )
@@ -94,6 +95,14 @@ def test_an_epoch_has_every_example_once_within_the_budget(group):
     for batch in batches:
         padded = collate(batch, 0)
         assert padded.prompts.numel() + padded.labels.numel() <= 1000
+
+
+def test_examples_over_the_budget_are_counted_and_come_alone():
+    examples = [Example(str(i), tuple(range(5, 5 + size)), (5, 2)) for i, size in enumerate((3, 8, 9, 30))]
+    assert longer_than(examples, 10) == 2  # 9 + 2 and 30 + 2
+    batches = list(epoch_batches(examples, 10, seed=0))
+    assert sorted(len(e.prompt) for b in batches for e in b) == [3, 8, 9, 30]
+    assert all(len(b) == 1 for b in batches if longer_than(b, 10))
 
 
 def test_epochs_are_repeatable_and_differ():

@@ -79,7 +79,9 @@ class Optimiser:
         known = {id(p) for p in matrices}
         rest = [p for p in self.parameters if id(p) not in known]
         rate, decay = plan.learning_rate, plan.weight_decay
-        self.rules: list[torch.optim.Optimizer] = [torch.optim.AdamW(rest, lr=rate, betas=plan.betas, weight_decay=decay, fused=True)]
+        self.rules: list[torch.optim.Optimizer] = []
+        if rest:
+            self.rules.append(torch.optim.AdamW(rest, lr=rate, betas=plan.betas, weight_decay=decay, fused=True))
         if matrices:
             self.rules.append(Muon(matrices, rate, decay))
 
@@ -265,7 +267,7 @@ class _Loop:
 
     def load(self, folder: Path) -> None:
         """Back to where a checkpoint was written."""
-        state: dict[str, Any] = torch.load(folder / "state.pt", weights_only=True, map_location=self.machine.accelerator.device)
+        state: dict[str, Any] = torch.load(folder / "state.pt", weights_only=True, map_location="cpu")
         mine = {name: p for name, p in self.model.named_parameters() if p.requires_grad}
         if mine.keys() != state["weights"].keys():
             odd = min(mine.keys() ^ state["weights"].keys())

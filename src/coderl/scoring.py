@@ -17,7 +17,7 @@ from .examples import Judged
 from .formulas.coderl import passed_probabilities, token_values
 from .models.critic import Critic, CriticOutput
 from .records import OUTCOMES, TokenScores
-from .tokens import IGNORE, Batch, Example, collate, token_texts
+from .tokens import IGNORE, Batch, Example, collate, epoch_batches, token_texts
 
 
 class Reading(NamedTuple):
@@ -34,22 +34,20 @@ def read_batch(critic: Critic, batch: Batch) -> CriticOutput:
 
 
 @torch.inference_mode()
-def read_programs(critic: Critic, examples: Sequence[Example], rows: int = 128) -> list[Reading]:
-    """A reading of every example, in equal order; `rows` programs at a time, those of similar length together."""
+def read_programs(critic: Critic, examples: Sequence[Example], budget: int = 16_384) -> list[Reading]:
+    """A reading of every example, in equal order; in batches as training has them, of at most `budget` tokens."""
     critic.eval()
-    readings: list[Reading | None] = [None] * len(examples)
-    order = sorted(range(len(examples)), key=lambda i: (len(examples[i].prompt), examples[i].key, len(examples[i].program)))
-    for start in range(0, len(order), rows):
-        part = order[start : start + rows]
-        batch = collate([examples[i] for i in part], critic.pad_id)
+    readings: dict[int, Reading] = {}
+    for part in epoch_batches(examples, budget, seed=0, group=8):
+        batch = Batch(*(tensor.to(critic.body.device) for tensor in collate(part, critic.pad_id)))
         output = read_batch(critic, batch)
         values = token_values(output.token_logits, batch.outcomes)
         passed = passed_probabilities(output.token_logits)
         whole = output.logits.softmax(-1)
-        for row, i in enumerate(part):
-            size = len(examples[i].program)
-            readings[i] = Reading(tuple(values[row, :size].tolist()), tuple(passed[row, :size].tolist()), tuple(whole[row].tolist()))
-    return [r for r in readings if r is not None]
+        for row, example in enumerate(part):
+            size = len(example.program)
+            readings[id(example)] = Reading(tuple(values[row, :size].tolist()), tuple(passed[row, :size].tolist()), tuple(whole[row].tolist()))
+    return [readings[id(example)] for example in examples]
 
 
 class Accuracy(NamedTuple):

@@ -41,6 +41,7 @@ class Signal(NamedTuple):
         merged: distinct programs that are left to train on.
         value: mean size of a token weight over the size of its program's advantage (1 when spread evenly; CodeRL: the mean q̂).
         scale: what token weights were divided by.
+        prompts_cut, programs_cut: how many were too long, of the programs with a gradient.
     """
 
     examples: list[Example]
@@ -50,6 +51,8 @@ class Signal(NamedTuple):
     merged: int
     value: float
     scale: float
+    prompts_cut: int
+    programs_cut: int
 
 
 def weighted(
@@ -74,7 +77,7 @@ def weighted(
     sizes = advantages(judged)
     assert sizes.shape == (len(judged),), f"one advantage for each of {len(judged)} programs, found {tuple(sizes.shape)}"
     kept = [(one, float(a)) for one, a in zip(judged, sizes, strict=True) if a != 0]
-    examples = judged_examples(tokenizer, problems, [one for one, _ in kept], limits).examples
+    examples, truncation = judged_examples(tokenizer, problems, [one for one, _ in kept], limits)
     sums: dict[tuple[str, tuple[int, ...]], Tensor] = {}
     first: dict[tuple[str, tuple[int, ...]], Example] = {}
     size = share = 0.0
@@ -94,6 +97,8 @@ def weighted(
         merged=len(first),
         value=share / max(1, count),
         scale=scale,
+        prompts_cut=truncation.prompts,
+        programs_cut=truncation.programs,
     )
 
 

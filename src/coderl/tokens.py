@@ -206,7 +206,8 @@ def epoch_batches(examples: Sequence[Example], budget: int, seed: int, group: in
     """Every example once, in batches of similar length, batches in random order.
 
     Args:
-        budget: tokens in a batch, padding included: prompts x longest prompt + programs x longest program.
+        budget: tokens in a batch, padding included: prompts x longest prompt + programs x longest program. A group that alone is
+            longer is a batch nevertheless (see `longer_than`).
         seed: order of the batches and of equals within them.
         group: at most so many programs of one prompt lie side by side (they share its encoder row).
     """
@@ -238,6 +239,11 @@ def epoch_batches(examples: Sequence[Example], budget: int, seed: int, group: in
         batches.append(current)
     order.shuffle(batches)
     yield from batches
+
+
+def longer_than(examples: Iterable[Example], budget: int) -> int:
+    """How many examples are longer, prompt and program together, than a batch may be: each makes a batch that is over the budget."""
+    return sum(len(e.prompt) + len(e.program) > budget for e in examples)
 
 
 def read_json(path: Path) -> Any:

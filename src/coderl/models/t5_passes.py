@@ -38,30 +38,13 @@ class Places(NamedTuple):
 
     def collect(self, x: Tensor, heads: int) -> Tensor:
         """(B x heads, T, k) to (N, heads x k)."""
-        whole = x.view(self.rows, heads, self.width, -1).transpose(1, 2).reshape(self.rows * self.width, -1)
-        collected: Tensor = _Collect.apply(whole, self.cells)
-        return collected
+        return x.view(self.rows, heads, self.width, -1).transpose(1, 2).reshape(self.rows * self.width, -1).index_select(0, self.cells)
 
 
 def places(mask: Tensor) -> Places:
     """The tokens of a (B, T) bool mask."""
     assert mask.ndim == 2 and mask.dtype == torch.bool, f"mask must be (B, T) bool, found {tuple(mask.shape)} {mask.dtype}"
     return Places(len(mask), mask.shape[1], mask.flatten().nonzero().squeeze(1))
-
-
-class _Collect(torch.autograd.Function):
-    """The rows `index` of (size, k), no row twice. PyTorch's own gradient adds row by row, in case one was named twice."""
-
-    @staticmethod
-    def forward(ctx: torch.autograd.function.FunctionCtx, x: Tensor, index: Tensor) -> Tensor:
-        ctx.save_for_backward(index)
-        ctx.size = len(x)  # type: ignore[attr-defined]
-        return x.index_select(0, index)
-
-    @staticmethod
-    def backward(ctx: torch.autograd.function.FunctionCtx, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
-        (index,) = ctx.saved_tensors  # type: ignore[attr-defined]
-        return gradient.new_zeros(ctx.size, gradient.shape[1]).index_copy_(0, index, gradient), None  # type: ignore[attr-defined]
 
 
 class Memory(NamedTuple):

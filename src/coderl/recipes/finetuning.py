@@ -168,7 +168,7 @@ def learn(config: Inputs, found: Material, signal: Signal, policy: Policy, name:
     from ..models.actor import save_actor
     from ..records import Problem
     from ..store import manifest, read_records
-    from .training import finish
+    from .training import finish, over_budget
 
     actor, _, _, run, machine = found
     tuning = config.tuning
@@ -185,6 +185,8 @@ def learn(config: Inputs, found: Material, signal: Signal, policy: Policy, name:
         f"{signal.programs} programs: {signal.zero:.0%} without a gradient, {signal.positive:.0%} better than expected; "
         f"{signal.merged} distinct ones to train on; mean token value {signal.value:.2f}; {len(references)} references"
     )
+    machine.say(f"{signal.prompts_cut} prompts and {signal.programs_cut} programs were too long and are cut")
+    machine.say(over_budget(signal.examples, tuning.batch_tokens))
     validation = read_records(tuning.validation, Problem) if tuning.validation and machine.lead else []
     at = train(config, found, signal.examples, references, validation, policy, name)
     finish(run, machine, lambda folder: save_actor(actor, folder), "actor")

@@ -73,7 +73,7 @@ def main(config: Config) -> None:
     from ..models.critic import PaperHead, critic_from_actor, critic_from_config, save_critic
     from ..records import Problem, Verdict
     from ..store import RunDirectory, manifest, read_records
-    from .training import finish
+    from .training import finish, over_budget
 
     if not 0 <= config.held_out <= 0.5:
         raise UsageError(f"--held-out is {config.held_out}; it must be from 0 to 0.5")
@@ -88,7 +88,7 @@ def main(config: Config) -> None:
     if not judged:
         raise DataError("holds no verdict that can be learnt from (all are harness errors); grade the programs again", config.verdicts)
     limits = Limits(config.max_source_tokens, config.max_program_tokens)
-    examples = judged_examples(actor.tokenizer, {p.id: p for p in problems}, judged, limits).examples
+    examples, truncation = judged_examples(actor.tokenizer, {p.id: p for p in problems}, judged, limits)
     train, held_out = split(examples, config.held_out, config.seed)
     if config.references:
         kept = {e.key for e in held_out}
@@ -99,6 +99,8 @@ def main(config: Config) -> None:
     if machine.lead:
         run.start(manifest(config, [p for p in (config.problems, config.programs, config.verdicts, config.references) if p]))
     machine.say(f"{len(train)} programs to learn from, {len(held_out)} of other problems to measure on, seed {config.seed}")
+    machine.say(f"{truncation.prompts} prompts and {truncation.programs} of {truncation.of} sampled programs were too long and are cut")
+    machine.say(over_budget(train, config.batch_tokens))
 
     def save(folder: Path) -> None:
         save_critic(critic, folder)

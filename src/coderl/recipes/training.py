@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from ..machine import Machine
     from ..store import RunDirectory
+    from ..tokens import Example
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,13 @@ def prepared(training: Training, model: nn.Module, seed: int) -> Iterator[None]:
         recompute(model, False)
         if training.lora:
             remove_adapters(model)
+
+
+def over_budget(examples: Sequence[Example], budget: int) -> str:
+    """A line for the log: examples that are longer than a batch may be."""
+    from ..tokens import longer_than
+
+    return f"{longer_than(examples, budget)} of {len(examples)} examples are longer than a batch of {budget} tokens and make one of their own"
 
 
 def while_merged(model: nn.Module, look: Callable[[int], Mapping[str, float]]) -> Callable[[int], Mapping[str, float]]:

@@ -119,7 +119,7 @@ def warm_start(
     from ..sampling import Settings
     from ..tokens import Batch, epoch_batches
     from ..trials import looking
-    from .training import prepared, while_merged
+    from .training import over_budget, prepared, while_merged
 
     def sums(batch: Batch) -> Mapping[str, Tensor]:
         return {"loss": cross_entropy(program_log_probs(actor.model, batch), batch.mask) * batch.mask.sum()}
@@ -129,6 +129,7 @@ def warm_start(
     if not examples:
         raise DataError(f"all {truncation.of} references are longer than {limits.program} tokens; raise --max-program-tokens", config.problems)
     machine.say(f"{len(examples)} references; {truncation.prompts} prompts cut, {truncation.programs} references left out as too long")
+    machine.say(over_budget(examples, config.batch_tokens))
     muon = (config.optimiser or ("adamw" if config.model else "muon")) == "muon"
     plan = Plan(config.updates, config.learning_rate, config.cpu_seconds, muon=muon, accumulate=config.training.accumulate)
     settings = Settings(Decoding(temperature=0, max_tokens=config.max_program_tokens), config.seed, config.max_source_tokens)
