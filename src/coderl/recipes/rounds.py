@@ -1,0 +1,239 @@
+"""Stage `rounds`: fine-tuning with fresh samples, round after round.
+
+    round r:  sample (judged on the way) -> grade the greedy programs -> [train-critic -> score] -> finetune ALGORITHM -> round r + 1
+
+The paper samples once (`finetune` alone); here each round's actor writes the programs that it learns from, for the next of the
+problems in a shuffled order, which begins anew at its end. The critic is trained anew in each round from the round's actor and samples
+(`--critic refresh`), or in the first round only. Every step is a `coderl` command in OUT/round-R; a killed call goes on where it was.
+OUT/actor is the actor of the round with the most validation problems solved, or without `--validation` of the last one; `metrics.jsonl` has a
+line for each round.
+"""
+
+from __future__ import annotations
+
+import random
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from ..pipeline import Step, StepCost
+    from ..store import RunDirectory
+
+Algorithm = Literal["coderl", "reinforce", "expert", "grpo", "rltf"]
+WITH_BASELINE = ("coderl", "reinforce", "rltf")
+
+
+@dataclass(frozen=True)
+class Config:
+    """Fine-tune an actor in rounds, each on fresh samples of its own."""
+
+    model: Path
+    """actor to start from"""
+    problems: Path
+    """problems with tests to write programs for (.jsonl)"""
+    out: Path
+    """folder to write; the model goes to OUT/actor"""
+    algorithm: Algorithm = "coderl"
+    """how the actor learns: a stage `finetune ALGORITHM`"""
+    references: Path | None = None
+    """problems with reference solutions for the cross-entropy term (.jsonl)"""
+    validation: Path | None = None
+    """problems to judge greedy programs on (.jsonl); they choose the round whose actor is kept, nothing else"""
+    rounds: int = 4
+    """how often the actor samples and learns"""
+    problems_per_round: int = 400
+    """problems that each round writes programs for"""
+    samples: int = 8
+    """programs for each problem"""
+    temperature: float = 0.9
+    """sampling temperature"""
+    epochs: float = 1.0
+    """passes over a round's programs"""
+    learning_rate: float = 5e-4
+    """peak learning rate in each round (AdamW, falls linearly to a tenth)"""
+    rl_weight: float = 1.0
+    """weight of L_rl beside L_ce"""
+    negative_weight: float = 0.1
+    """weight of negative relative returns; coderl and rltf only"""
+    critic: Literal["refresh", "frozen", "none"] = "refresh"
+    """coderl only: a new critic in each round, the first round's critic in all of them, or no critic"""
+    critic_updates: int = 100
+    """optimiser steps of a critic"""
+    max_program_tokens: int = 128
+    """longest program in tokens"""
+    cores: int = 2
+    """CPU cores to use"""
+    allow_unsandboxed: bool = False
+    """judge even where this machine offers no isolation (unsafe)"""
+    seed: int = 0
+    """seed of the order of the problems, of samples and of batches"""
+
+
+def main(config: Config) -> None:
+    from ..pipeline import finished_steps, run_steps
+    from ..records import Problem
+    from ..store import RunDirectory, manifest, read_records, write_records
+    from .demo import PRELOAD
+
+    chain = [step for number in range(1, config.rounds + 1) for step in Round(config, number).steps()]
+    finished_steps(chain, config.out)  # a folder made with other settings is refused before anything in it is touched
+    run = RunDirectory(config.out)
+    if run.complete:
+        print(f"{config.out} is complete already; remove it, or choose another --out, to train again")
+        return
+    known = read_records(config.problems, Problem)
+    run.start(manifest(config, [path for path in (config.problems, config.references, config.validation) if path]))
+    for number, part in enumerate(shares([p.id for p in known], config), start=1):
+        wanted = set(part)
+        Round(config, number).folder.mkdir(parents=True, exist_ok=True)
+        write_records(Round(config, number).problems, [p for p in known if p.id in wanted])
+    costs = run_steps(chain, config.out, config.cores, preload=PRELOAD)
+    chosen = summary(config, run, costs)
+    shutil.copytree(Round(config, chosen).actor, config.out / "actor", dirs_exist_ok=True)
+    run.finish()
+    print(f"actor of round {chosen} of {config.rounds} -> {config.out / 'actor'}")
+
+
+def shares(names: Sequence[str], config: Config) -> list[list[str]]:
+    """Which problems each round takes: the next ones of a shuffled order, which is shuffled anew when it ends; none twice in a round."""
+    size = min(config.problems_per_round, len(names))
+    result: list[list[str]] = []
+    deck: list[str] = []
+    turn = 0
+    while len(result) < config.rounds:
+        part, deck = deck[:size], deck[size:]
+        if len(part) < size:
+            deck = list(names)
+            random.Random(f"rounds/{config.seed}/{turn}").shuffle(deck)
+            turn += 1
+            more = [name for name in deck if name not in set(part)][: size - len(part)]
+            deck = [name for name in deck if name not in set(more)]
+            part += more
+        result.append(part)
+    return result
+
+
+class Round:
+    """One round: where its files lie and which commands make them."""
+
+    def __init__(self, config: Config, number: int) -> None:
+        self.config, self.number = config, number
+        self.folder = config.out / f"round-{number}"
+
+    @property
+    def problems(self) -> Path:
+        return self.folder / "problems.jsonl"
+
+    @property
+    def actor(self) -> Path:
+        """What comes out of this round; of round 0 what goes into the first."""
+        return self.folder / "tuned" / "actor" if self.number else self.config.model
+
+    @property
+    def start(self) -> Path:
+        return Round(self.config, self.number - 1).actor
+
+    @property
+    def with_critic(self) -> bool:
+        return self.config.algorithm == "coderl" and self.config.critic != "none"
+
+    def file(self, name: str) -> Path:
+        return self.folder / f"{name}.jsonl"
+
+    def steps(self) -> list[Step]:
+        before = (f"tune-{self.number - 1}",) if self.number > 1 else ()
+        steps = [self._step("sample", "the actor writes programs, and unit tests judge them", self.sample(), before, self.config.cores)]
+        if self.config.algorithm in WITH_BASELINE:
+            steps.append(self._step("greedy", "unit tests judge the greedy programs", self.grade(), (f"sample-{self.number}",)))
+        if self.with_critic:
+            if self.number == 1 or self.config.critic == "refresh":
+                steps.append(self._step("critic", "a critic learns to predict the verdicts", self.train_critic(), (f"sample-{self.number}",)))
+            judged_by = f"critic-{self.number if self.config.critic == 'refresh' else 1}"
+            steps.append(self._step("score", "the critic gives every token its value", self.score(), (f"sample-{self.number}", judged_by)))
+        done = tuple(step.name for step in steps)
+        return [*steps, self._step("tune", f"the actor learns: {self.config.algorithm}", self.finetune(), done)]
+
+    def _step(self, name: str, title: str, command: tuple[str, ...], needs: tuple[str, ...], cores: int = 1) -> Step:
+        from ..pipeline import Step
+
+        return Step(f"{name}-{self.number}", f"round {self.number}: {title}", command, needs, cores)
+
+    def _words(self, *parts: object) -> tuple[str, ...]:
+        return tuple(str(part) for part in parts)
+
+    @property
+    def _unsafe(self) -> tuple[str, ...]:
+        return ("--allow-unsandboxed",) if self.config.allow_unsandboxed else ()
+
+    @property
+    def _judged(self) -> tuple[object, ...]:
+        return ("--problems", self.problems, "--programs", self.file("programs"), "--verdicts", self.file("verdicts"))
+
+    @property
+    def _early(self) -> tuple[str, ...]:
+        return () if self.config.algorithm == "rltf" else ("--stop-at-first-failure",)  # RLTF asks how many tests pass
+
+    def sample(self) -> tuple[str, ...]:
+        c = self.config
+        greedy = ("--greedy", self.file("greedy")) if c.algorithm in WITH_BASELINE else ()
+        drawn = ("-n", c.samples, "--temperature", c.temperature, "--max-program-tokens", c.max_program_tokens, "--workers", c.cores)
+        files = ("--model", self.start, "--problems", self.problems, "--out", self.file("programs"), "--verdicts", self.file("verdicts"), *greedy)
+        return self._words("sample", *files, *drawn, *self._early, *self._unsafe, "--seed", c.seed * 1_000 + self.number)
+
+    def grade(self) -> tuple[str, ...]:
+        files = ("--problems", self.problems, "--programs", self.file("greedy"), "--out", self.file("greedy_verdicts"))
+        return self._words("grade", *files, "--workers", 1, *self._early, *self._unsafe)
+
+    def train_critic(self) -> tuple[str, ...]:
+        c = self.config
+        size = ("--updates", c.critic_updates, "--batch-tokens", 4096, "--max-program-tokens", c.max_program_tokens)
+        return self._words("train-critic", "--model", self.start, *self._judged, "--out", self.folder / "critic", *size, "--seed", c.seed)
+
+    def score(self) -> tuple[str, ...]:
+        c = self.config
+        critic = (self.folder if c.critic == "refresh" else Round(c, 1).folder) / "critic" / "critic"
+        return self._words("score", "--critic", critic, *self._judged, "--out", self.file("scores"), "--max-program-tokens", c.max_program_tokens)
+
+    def finetune(self) -> tuple[str, ...]:
+        c = self.config
+        more: list[object] = ["--baseline", self.file("greedy_verdicts")] if c.algorithm in WITH_BASELINE else []
+        more += ["--negative-weight", c.negative_weight] if c.algorithm in ("coderl", "rltf") else []
+        more += ["--scores", self.file("scores")] if self.with_critic else []
+        more += ["--references", c.references] if c.references else []
+        more += ["--validation", c.validation] if c.validation else []
+        size = ("--epochs", c.epochs, "--learning-rate", c.learning_rate, "--rl-weight", c.rl_weight, "--max-program-tokens", c.max_program_tokens)
+        files = ("--model", self.start, *self._judged, "--out", self.folder / "tuned")
+        return self._words("finetune", c.algorithm, *files, *more, *size, *self._unsafe, "--seed", c.seed * 1_000 + self.number)
+
+
+def summary(config: Config, run: RunDirectory, costs: dict[str, StepCost]) -> int:
+    """Log and print what each round gave; returns the round whose actor is kept (0: none was better than the start)."""
+    from ..store import RunDirectory
+
+    best, chosen = -1.0, config.rounds
+    run.keep_metrics(lambda line: line.get("stage") != "rounds")
+    spent = 0.0
+    for number in range(1, config.rounds + 1):
+        lines = RunDirectory(Round(config, number).folder / "tuned").metrics()
+        spent += sum(cost.cpu_seconds for name, cost in costs.items() if name.endswith(f"-{number}"))
+        looks = [line for line in lines if "validation/greedy" in line]
+        if number == 1 and looks:
+            run.log(stage="rounds", step=0, cpu_seconds=0.0, **_look(looks[0]))
+            best, chosen = looks[0]["validation/greedy"], 0
+        signal = next((line for line in lines if line.get("stage") == "signal"), {})
+        shown: dict[str, Any] = {name: round(float(signal[name]), 4) for name in ("zero", "positive", "value") if name in signal}
+        if looks:
+            shown |= _look(looks[-1])
+            if looks[-1]["validation/greedy"] >= best:
+                best, chosen = looks[-1]["validation/greedy"], number
+        run.log(stage="rounds", step=number, cpu_seconds=round(spent, 1), **shown)
+        words = ", ".join(f"{name} {100 * value:.1f} %" for name, value in shown.items())
+        print(f"round {number}: {words}; {spent:.0f} CPU s so far")
+    return chosen
+
+
+def _look(line: dict[str, Any]) -> dict[str, float]:
+    return {name: value for name, value in line.items() if name.startswith(("validation/", "outcome/"))}

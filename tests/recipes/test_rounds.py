@@ -1,0 +1,97 @@
+"""Rounds: who gets which problems, the commands of a round, and two rounds run on a tiny model."""
+
+import importlib
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from coderl import cli
+from coderl.errors import CoderlError
+from coderl.models.actor import load_actor
+from coderl.recipes import rounds
+from coderl.recipes.rounds import Config, Round, shares
+from coderl.records import Verdict
+from coderl.store import RunDirectory, read_records
+
+CONFIG = Config(Path("m"), Path("p.jsonl"), Path("out"), references=Path("r.jsonl"), validation=Path("v.jsonl"))
+
+
+def test_every_problem_comes_once_before_any_comes_twice():
+    names = [f"p{i}" for i in range(10)]
+    parts = shares(names, replace(CONFIG, rounds=7, problems_per_round=4))
+    assert all(len(part) == len(set(part)) == 4 for part in parts)
+    dealt = [name for part in parts for name in part]
+    assert set(dealt[:10]) == set(names) and set(dealt[10:20]) == set(names)
+    assert parts == shares(names, replace(CONFIG, rounds=7, problems_per_round=4))
+    assert parts != shares(names, replace(CONFIG, rounds=7, problems_per_round=4, seed=1))
+    assert parts[:3] == shares(names, replace(CONFIG, rounds=3, problems_per_round=4))
+    assert shares(names, replace(CONFIG, rounds=2, problems_per_round=99))[1] != names
+
+
+@pytest.mark.parametrize("algorithm", ["coderl", "reinforce", "expert", "grpo", "rltf"])
+@pytest.mark.parametrize("critic", ["refresh", "frozen", "none"])
+def test_every_command_is_one_that_its_stage_reads(algorithm, critic):
+    steps = [s for n in (1, 2) for s in Round(replace(CONFIG, algorithm=algorithm, critic=critic), n).steps()]
+    for step in steps:
+        name, rest = cli._stage_of([*step.command])
+        stage = cli.STAGES[name]
+        assert cli._config(getattr(importlib.import_module(f"coderl.recipes.{stage.module}"), stage.config), name, rest, None)
+    names = [s.name for s in steps]
+    assert all(need in names[: names.index(s.name)] for s in steps for need in s.needs)
+    assert ("critic-1" in names, "critic-2" in names) == (algorithm == "coderl" and critic != "none", algorithm == "coderl" and critic == "refresh")
+
+
+def test_a_round_starts_from_the_actor_of_the_one_before():
+    assert Round(CONFIG, 1).start == Path("m") and Round(CONFIG, 2).start == Path("out/round-1/tuned/actor")
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    root = tmp_path_factory.mktemp("rounds")
+    sizes = ("--train", "16", "--tests-only", "12", "--validation", "6", "--heldout", "4")
+    assert cli.main(["problems", "mini", "--out", str(root / "mini"), *sizes, "--sources", "words", "--hardest", "introductory"]) == 0
+    small = ("--updates", "150", "--width", "32", "--layers", "1", "--vocabulary", "300", "--batch-tokens", "2048")
+    assert cli.main(["warm-start", "--problems", str(root / "mini" / "train.jsonl"), "--out", str(root / "warm"), *small]) == 0
+    return root
+
+
+def test_two_rounds_run_and_are_left_alone_when_done(made, capsys):
+    config = Config(
+        made / "warm" / "actor",
+        made / "mini" / "train_tests_only.jsonl",
+        made / "out",
+        references=made / "mini" / "train.jsonl",
+        validation=made / "mini" / "validation.jsonl",
+        algorithm="grpo",
+        rounds=2,
+        problems_per_round=8,
+        samples=8,
+        temperature=1.0,
+        max_program_tokens=24,
+    )
+    rounds.main(config)
+    assert load_actor(made / "out" / "actor").model.config.d_model == 32
+    lines = [line for line in RunDirectory(made / "out").metrics() if line["stage"] == "rounds"]
+    assert [line["step"] for line in lines] == [0, 1, 2] and all("validation/greedy" in line for line in lines)
+    assert lines[2]["cpu_seconds"] > lines[1]["cpu_seconds"] > 0
+    for number in (1, 2):
+        assert len(read_records(Round(config, number).file("verdicts"), Verdict)) == 64
+    rounds.main(config)
+    assert "complete already" in capsys.readouterr().out
+    with pytest.raises(CoderlError, match="made with other settings"):
+        rounds.main(replace(config, temperature=0.5))
+
+
+def test_the_best_round_is_kept(made, tmp_path):
+    config = replace(CONFIG, out=tmp_path, rounds=2)
+    for number, looks in ((1, (0.1, 0.4)), (2, (0.4, 0.3))):
+        run = RunDirectory(Round(config, number).folder / "tuned")
+        run.log(stage="signal", zero=0.5, positive=0.2, value=1.0)
+        for step, look in enumerate(looks):
+            run.log(**{"stage": "finetune-coderl", "step": step, "validation/greedy": look})
+    assert rounds.summary(config, RunDirectory(tmp_path), {}) == 1
+    shutil.rmtree(tmp_path / "round-1")
+    (tmp_path / "round-1" / "tuned").mkdir(parents=True)
+    assert rounds.summary(replace(config, rounds=1), RunDirectory(tmp_path), {}) == 1  # no look at all: the last round
