@@ -11,9 +11,10 @@ import signal
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 
@@ -119,7 +120,7 @@ def writers(directory: Path, settings: Settings, workers: int) -> Iterator[Write
     fork = len(os.listdir("/proc/self/task")) == 1
     if not fork:
         actor.model.share_memory()
-    context = torch.multiprocessing.get_context("fork" if fork else "spawn")
+    context = get_context("fork") if fork else get_context("spawn")
     processes, ends = [], []
     try:
         for _ in range(workers):
@@ -176,8 +177,7 @@ def _spread(ends: Sequence[Connection], tasks: Sequence[Task], rows: int) -> Ite
             end.send(parts.popleft())
             busy.add(end)
         while busy:
-            for end in wait(list(busy)):
-                assert isinstance(end, Connection)
+            for end in cast(list[Connection], wait(list(busy))):
                 got = end.recv()
                 if isinstance(got, Exception):
                     raise got
