@@ -119,22 +119,8 @@ def test_a_bad_loss_in_one_process_stops_both(two, tmp_path):
 def test_the_warm_start_is_the_same_command(two, tmp_path):
     assert main(["problems", "mini", "--out", str(tmp_path / "p"), "--train", "20", "--tests-only", "4", "--validation", "4", "--heldout", "4"]) == 0
     words = ["warm-start", "--problems", str(tmp_path / "p" / "train.jsonl"), "--validation", str(tmp_path / "p" / "validation.jsonl")]
-    words += [
-        "--updates",
-        "6",
-        "--width",
-        "16",
-        "--layers",
-        "1",
-        "--vocabulary",
-        "300",
-        "--batch-tokens",
-        "512",
-        "--evaluate-every",
-        "3",
-        "--checkpoint-every",
-        "2",
-    ]
+    flags = {"updates": 6, "width": 16, "layers": 1, "vocabulary": 300, "batch-tokens": 512, "evaluate-every": 3, "checkpoint-every": 2}
+    words += [word for name, value in flags.items() for word in (f"--{name}", str(value))]
     two(stage_twice, words, str(tmp_path / "two"))
     assert main([*words, "--out", str(tmp_path / "one"), "--accumulate", "2"]) == 0
     one, both = (load_file(tmp_path / name / "actor" / "model.safetensors") for name in ("one", "two"))

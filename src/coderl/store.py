@@ -274,7 +274,7 @@ def manifest(config: Any, inputs: Iterable[str | Path] = ()) -> dict[str, Any]:
     """
     values = dataclasses.asdict(config) if dataclasses.is_dataclass(config) and not isinstance(config, type) else dict(config)
     versions: dict[str, str | None] = {}
-    for name in ("coderl", "torch", "transformers", "tokenizers", "numpy"):
+    for name in ("coderl", "torch", "transformers", "accelerate", "tokenizers", "numpy"):
         try:
             versions[name] = metadata.version(name)
         except metadata.PackageNotFoundError:

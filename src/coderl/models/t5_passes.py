@@ -89,10 +89,10 @@ def decode(stack: T5Stack, ids: Tensor, mask: Tensor, memory: Memory) -> Tensor:
     beside = _hiding(memory.mask).index_select(0, memory.rows).repeat_interleave(heads, dim=0)[:, None, :]  # (B x H, 1, S)
     across = [_cross_attention(block).EncDecAttention for block in _blocks(stack)]
     projected = _projected(memory.states, [part for a in across for part in (a.k, a.v)])
-    prompts = memory.places.spread(projected, 2 * len(across), heads)  # (2 L, P, H, S, k)
+    prompts = memory.places.spread(projected, 2 * len(across), heads).split(2)  # L times (2, P, H, S, k)
     x = _embedded(stack, ids, at)
-    for number, block in enumerate(_blocks(stack)):
-        x = _computed(stack, _decoder_block, block, x, at, bias, prompts[2 * number : 2 * number + 2], memory.rows, beside)
+    for block, own in zip(_blocks(stack), prompts, strict=True):
+        x = _computed(stack, _decoder_block, block, x, at, bias, own, memory.rows, beside)
     return _ended(stack, x)
 
 
