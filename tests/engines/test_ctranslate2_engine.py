@@ -192,7 +192,7 @@ def test_errors_say_what_to_do(tmp_path, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(tempfile, "mkdtemp", full)
-        with pytest.raises(ModelError, match="cannot be written .No space left on device.; copy the model"):
+        with pytest.raises(ModelError, match=r"cannot be written \(No space left on device\); copy the model"):
             engine.converted(tmp_path, "float32")
     (tmp_path / "config.json").write_text('{"model_type": "gpt2"}')
     with pytest.raises(ModelError, match="'gpt2'; engine ctranslate2 takes 't5'"):

@@ -95,6 +95,8 @@ def converted(directory: str | Path, compute_type: str) -> Converted:
                 f"{target} cannot be written ({error.strerror}); copy the model to a folder that can be written, or take --engine torch"
             ) from None
     whole = T5Config.from_pretrained(str(directory), local_files_only=True)
+    if not isinstance(whole.eos_token_id, int):
+        raise ModelError(f"{directory}/config.json has eos_token_id {whole.eos_token_id}; it must be one id, that of the token that ends a program")
     return Converted(target, compute_type, whole.vocab_size, whole.eos_token_id)
 
 
