@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+_COLUMNS = 64  # of a new block
 _MASKED = -1e9
 
 
@@ -41,7 +42,7 @@ class Memory:
         self.device = own.device
         self.prompt_bias = self._bias(np.arange(shared[0].keys.shape[2])[None] >= self.lengths[:, None])  # (P, 1, 1, S)
         self.length = own.shape[4]  # columns written
-        self.block = self._room(own, max(32, self.length + 1))
+        self.block = self._room(own, max(_COLUMNS, self.length + 1))
         self.own_bias: Tensor | None = None
         self._arrange()
 

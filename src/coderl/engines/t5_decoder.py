@@ -141,10 +141,10 @@ class T5Decoder:
         keys, values = memory.shared[number]  # (P, H, S, D)
         grid = memory.to_grid(query)  # (P, M, H * D)
         P, M, _ = grid.shape
-        scores = torch.matmul(grid.view(P, M, self.heads, self.size).transpose(1, 2), keys.transpose(2, 3))  # (P, H, M, S)
-        if memory.prompt_bias is not None:
-            scores.add_(memory.prompt_bias)
-        return memory.to_rows(torch.matmul(torch.softmax(scores, -1), values).transpose(1, 2).reshape(P, M, -1))
+        asked = grid.view(P, M, self.heads, self.size).transpose(1, 2)  # (P, H, M, D)
+        bias = None if memory.prompt_bias is None else memory.prompt_bias.expand(P, self.heads, M, -1)
+        mixed = torch.nn.functional.scaled_dot_product_attention(asked, keys, values, bias, scale=1.0)
+        return memory.to_rows(mixed.transpose(1, 2).reshape(P, M, -1))
 
 
 def _layer(block: Any) -> _Layer:
