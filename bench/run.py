@@ -21,7 +21,8 @@ from typing import NamedTuple
 import torch
 from results_file import put_head
 
-from coderl.engines.torch_engine import Decoding, Request, generate
+from coderl.engines.requests import Decoding, Request
+from coderl.engines.torch_engine import generate
 from coderl.examples import Limits, reference_examples
 from coderl.formulas.policy_gradient import cross_entropy
 from coderl.models.actor import Actor, program_log_probs, small_t5
@@ -70,8 +71,8 @@ def generation(samples: int, prompts: int) -> Row:
 
     def ours() -> float:
         decoding = Decoding(temperature=0.6, top_p=0.95, max_tokens=PROGRAM_TOKENS)
-        requests = [Request(str(i), p, tuple(range(samples))) for i, p in enumerate(ids)]
-        return sum(1 for _ in generate(model, requests, decoding, seed=0))
+        requests = [Request(str(i), p, tuple(range(samples)), decoding) for i, p in enumerate(ids)]
+        return sum(1 for _ in generate(model, requests, seed=0))
 
     @torch.inference_mode()
     def theirs() -> float:

@@ -1,121 +1,191 @@
 """Write programs for problems with an actor: greedy or sampled, in this process or spread over several.
 
-Problems go in, `records.Program` come out, in the order of the problems' chunks. The same (seed, problem, index) gives the same
-program whatever the number of processes, the chunk or a resume (see engines/torch_engine.py). Grading is elsewhere.
+Problems go in, `records.Program` come out as they finish. The same (seed, problem, index) gives the same program whatever the number
+of processes, the order or a resume (see engines/torch_engine.py). Judging is elsewhere.
 """
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
 
-from .engines.torch_engine import Decoding, Generated, Request, generate
+from .engines.requests import Decoding, Generated, Request
+from .engines.torch_engine import generate
 from .errors import CoderlError
 from .models.actor import Actor, load_actor
 from .prompts import prompt
 from .records import Problem, Program
 from .tokens import decode, encode_prompt
 
+_BASELINE = -1  # index of a greedy program among the samples of one request key; it draws no random numbers
+
 
 class Task(NamedTuple):
-    """Which programs of a problem are still to be written."""
+    """Which programs of a problem are still to be written; `baseline`: its greedy program as well, beside the samples."""
 
     problem: Problem
     indices: tuple[int, ...]
+    baseline: bool = False
 
 
 class Settings(NamedTuple):
-    """How programs are written. `max_source_tokens` cuts prompts; `name` goes into `Program.model`."""
+    """How programs are written.
+
+    `max_source_tokens` cuts prompts; `name` goes into `Program.model`; `rows` programs are written at a time in one process;
+    `logprobs` keeps the log-probability of each token as it was drawn in `Program.extra["sampling_logprobs"]`.
+    """
 
     decoding: Decoding
     seed: int
     max_source_tokens: int
     name: str = ""
+    rows: int = 512
+    logprobs: bool = False
 
 
-def tasks_for(problems: Sequence[Problem], samples: int, done: Callable[[str, int], bool] = lambda problem, index: False) -> list[Task]:
-    """Tasks for `samples` programs of each problem, without those that are done."""
-    tasks = [Task(p, tuple(i for i in range(samples) if not done(p.id, i))) for p in problems]
-    return [task for task in tasks if task.indices]
+def tasks_for(
+    problems: Sequence[Problem],
+    samples: int,
+    done: Callable[[str, int], bool] = lambda problem, index: False,
+    baseline: Callable[[str], bool] = lambda problem: False,
+) -> list[Task]:
+    """Tasks for `samples` programs of each problem without those that are done, and for the greedy program where `baseline` asks for it."""
+    tasks = [Task(p, tuple(i for i in range(samples) if not done(p.id, i)), baseline(p.id)) for p in problems]
+    return [task for task in tasks if task.indices or task.baseline]
 
 
-def _program(actor: Actor, generated: Generated, settings: Settings, prompt_cut: bool) -> Program:
-    greedy = settings.decoding.temperature == 0
-    return Program(
-        problem=generated.key,
-        code=decode(actor.tokenizer, generated.ids),
-        index=generated.sample,
-        origin="greedy" if greedy else "sample",
-        seed=None if greedy else settings.seed,
-        model=settings.name,
-        logprob=round(sum(generated.logprobs), 4),
-        tokens=len(generated.ids),
-        extra={"token_ids": list(generated.ids), **({"cut": True} if generated.cut else {}), **({"prompt_cut": True} if prompt_cut else {})},
-    )
+def count(tasks: Sequence[Task]) -> int:
+    """How many programs these are."""
+    return sum(len(task.indices) + task.baseline for task in tasks)
 
 
 def sample(actor: Actor, tasks: Sequence[Task], settings: Settings) -> Iterator[Program]:
     """Programs for the tasks, as they finish."""
     encoded = {t.problem.id: encode_prompt(actor.tokenizer, prompt(t.problem), settings.max_source_tokens) for t in tasks}
-    requests = [Request(t.problem.id, encoded[t.problem.id][0], t.indices) for t in tasks]
-    for generated in generate(actor.model, requests, settings.decoding, settings.seed):
+    requests = [Request(t.problem.id, encoded[t.problem.id][0], t.indices, settings.decoding) for t in tasks if t.indices]
+    greedy = settings.decoding._replace(temperature=0.0)
+    requests += [Request(t.problem.id, encoded[t.problem.id][0], (_BASELINE,), greedy) for t in tasks if t.baseline]
+    for generated in generate(actor.model, requests, settings.seed, settings.rows):
         yield _program(actor, generated, settings, prompt_cut=encoded[generated.key][1])
 
 
-_worker: tuple[Actor, Settings] | None = None  # one per worker process, set when it starts
+def _program(actor: Actor, generated: Generated, settings: Settings, prompt_cut: bool) -> Program:
+    greedy = settings.decoding.temperature == 0 or generated.sample == _BASELINE
+    drawn = {"sampling_logprobs": [round(x, 5) for x in generated.sampling_logprobs]} if settings.logprobs and not greedy else {}
+    return Program(
+        problem=generated.key,
+        code=decode(actor.tokenizer, generated.ids),
+        index=max(generated.sample, 0),
+        origin="greedy" if greedy else "sample",
+        seed=None if greedy else settings.seed,
+        model=settings.name,
+        logprob=round(sum(generated.logprobs), 4),
+        tokens=len(generated.ids),
+        extra={
+            "token_ids": list(generated.ids),
+            **({"cut": True} if generated.cut else {}),
+            **({"prompt_cut": True} if prompt_cut else {}),
+            **drawn,
+        },
+    )
 
 
-def _start_worker(directory: Path, settings: Settings) -> None:
-    global _worker
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle: it ends the pool
-    torch.set_num_threads(1)
-    _worker = (load_actor(directory), settings)
+Write = Callable[[Sequence[Task]], Iterator[Program]]
 
 
-def _run_chunk(tasks: list[Task]) -> list[Program]:
-    assert _worker is not None
-    actor, settings = _worker
-    return list(sample(actor, tasks, settings))
+@contextmanager
+def writers(directory: Path, settings: Settings, workers: int) -> Iterator[Write]:
+    """A function like `sample`, with the model of a directory, in `workers` processes of one thread each; 1 = in this process.
 
+    The processes are started here, all with one copy of the weights in shared memory, and ended when the block is left. Start them
+    before displays, judges and other things with threads: then they are forked, which is quick; beside threads they are spawned.
 
-def chunks(tasks: Sequence[Task], rows: int) -> list[list[Task]]:
-    """Tasks in chunks of about `rows` programs, prompts of similar length together (padding is the enemy)."""
-    ordered = sorted(tasks, key=lambda t: (len(t.indices), len(t.problem.statement), t.problem.id))
-    result: list[list[Task]] = []
-    count = 0
-    for task in ordered:
-        if not result or count + len(task.indices) > rows:
-            result.append([])
-            count = 0
-        result[-1].append(task)
-        count += len(task.indices)
-    return result
-
-
-def sample_directory(directory: Path, tasks: Sequence[Task], settings: Settings, workers: int) -> Iterator[Program]:
-    """As `sample`, with the model of a directory, in `workers` processes of one thread each; 1 = in this process."""
-    parts = chunks(tasks, settings.decoding.rows)
-    if workers <= 1 or len(parts) == 1:
-        actor = load_actor(directory)
-        for part in parts:
-            yield from sample(actor, part, settings)
+    Raises:
+        ModelError: the directory holds no actor.
+    """
+    actor = load_actor(directory)
+    if workers <= 1:
+        yield lambda tasks: sample(actor, tasks, settings)
         return
-    load_actor(directory)  # a folder that is no model is told here, in one sentence
-    # forked workers need no imports of their own, but a fork beside running threads may never wake up
-    context = multiprocessing.get_context("fork" if len(os.listdir("/proc/self/task")) == 1 else "spawn")
-    with ProcessPoolExecutor(min(workers, len(parts)), context, _start_worker, (directory, settings)) as pool:
-        try:
-            for programs in pool.map(_run_chunk, parts):
-                yield from programs
-        except BrokenProcessPool:
-            raise CoderlError("a sampling process died (out of memory?); run the same command again, with fewer --workers or --rows") from None
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+    # a fork beside running threads may never wake up
+    fork = len(os.listdir("/proc/self/task")) == 1
+    if not fork:
+        actor.model.share_memory()
+    context = torch.multiprocessing.get_context("fork" if fork else "spawn")
+    processes, ends = [], []
+    try:
+        for _ in range(workers):
+            here, there = context.Pipe()
+            ends.append(here)
+            inherited = tuple(ends) if fork else ()
+            process = context.Process(target=_serve, args=(there, inherited, actor, settings), daemon=True)
+            process.start()
+            processes.append(process)
+            there.close()
+        yield lambda tasks: _spread(ends, tasks, settings.rows)
+    finally:
+        for process in processes:
+            process.terminate()
+        for process in processes:
+            process.join()
+
+
+def _serve(connection: Connection, inherited: Sequence[Connection], actor: Actor, settings: Settings) -> None:
+    """A worker: lists of tasks come in, programs go out, None after each list. Ends when the parent is gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    for end in inherited:  # or a worker would keep the pipes of its sisters open when the parent has been killed
+        end.close()
+    torch.set_num_threads(1)
+    try:
+        while True:
+            for program in sample(actor, connection.recv(), settings):
+                connection.send(program)
+            connection.send(None)
+    except (EOFError, BrokenPipeError, ConnectionResetError):
+        return
+    except Exception as error:  # goes on in the parent
+        connection.send(error)
+
+
+def _parts(tasks: Sequence[Task], rows: int, workers: int) -> list[list[Task]]:
+    """The tasks in as many equal hands as there are workers, or a multiple of it, each with prompts of all lengths."""
+    pieces = [
+        task._replace(indices=task.indices[i : i + rows], baseline=task.baseline and i == 0)
+        for task in tasks
+        for i in range(0, len(task.indices) or 1, rows)
+    ]
+    pieces.sort(key=lambda t: (len(t.problem.statement), t.problem.id))
+    hands = workers * -(-count(pieces) // (4 * rows * workers))
+    return [hand for hand in (pieces[i::hands] for i in range(hands)) if hand]
+
+
+def _spread(ends: Sequence[Connection], tasks: Sequence[Task], rows: int) -> Iterator[Program]:
+    """Programs from the workers behind `ends`, as they come."""
+    parts = deque(_parts(tasks, rows, len(ends)))
+    busy: set[Connection] = set()
+    try:
+        for end in ends[: len(parts)]:
+            end.send(parts.popleft())
+            busy.add(end)
+        while busy:
+            for end in wait(list(busy)):
+                assert isinstance(end, Connection)
+                got = end.recv()
+                if isinstance(got, Exception):
+                    raise got
+                if got is not None:
+                    yield got
+                elif parts:
+                    end.send(parts.popleft())
+                else:
+                    busy.remove(end)
+    except (EOFError, BrokenPipeError, ConnectionResetError):
+        raise CoderlError("a sampling process died (out of memory?); run the same command again, with fewer --workers or --rows") from None

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from .grading import grade_programs
 from .models.actor import Actor
 from .records import OUTCOMES, Problem, Program, Verdict
-from .sampling import Settings, Task, chunks, sample
+from .sampling import Settings, Task, sample
 from .sandbox import Judge
 
 
@@ -23,7 +23,7 @@ class Trial(NamedTuple):
 def try_out(actor: Actor, problems: Sequence[Problem], samples: int, settings: Settings, judge: Judge) -> Trial:
     """`samples` programs for each problem, judged on the hidden tests up to the first failure."""
     tasks = [Task(p, tuple(range(samples))) for p in problems]
-    programs = [p for part in chunks(tasks, settings.decoding.rows) for p in sample(actor, part, settings)]
+    programs = list(sample(actor, tasks, settings))
     verdicts = list(grade_programs(judge, {p.id: p for p in problems}, programs, tests="hidden", stop_at_first_failure=True))
     return Trial(programs, verdicts)
 

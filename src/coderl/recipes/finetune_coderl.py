@@ -255,7 +255,7 @@ def finetune(
     run: RunDirectory,
 ) -> Mapping[str, float]:
     """Train the actor in place; returns updates and CPU seconds, those of looking at the validation problems not counted."""
-    from ..engines.torch_engine import Decoding
+    from ..engines.requests import Decoding
     from ..fitting import Plan, Watch, fit
     from ..formulas.policy_gradient import cross_entropy, policy_gradient_loss_token_mean
     from ..models.actor import program_log_probs

@@ -1,21 +1,29 @@
 """Stage `sample`: an actor writes programs for problems (nucleus sampling, or greedy with `--temperature 0`).
 
 Programs are appended to OUT as they come; the same command goes on after a kill and leaves out what is there. The same (seed,
-problem, index) gives the same program whatever the number of workers.
+problem, index) gives the same program whatever the number of workers. With `--verdicts` the programs are judged while the next ones
+are being written: the same verdicts that `coderl grade` would give with its default limits.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from queue import SimpleQueue
+from time import monotonic
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
 import tyro
 
 if TYPE_CHECKING:
-    from ..records import Problem
-    from ..sampling import Settings
+    from ..progress import Advance
+    from ..records import Problem, Program, Verdict
+    from ..sampling import Task, Write
+    from ..store import AppendStore
 
 
 @dataclass(frozen=True)
@@ -40,8 +48,18 @@ class Config:
     """longest prompt in tokens; longer ones lose their middle (CodeRL on APPS: 600)"""
     greedy: Path | None = None
     """also write each problem's greedy program here (.jsonl): the baseline of CodeRL, or greedy accuracy"""
-    workers: int = 2
-    """processes, one thread each"""
+    verdicts: Path | None = None
+    """also judge the programs of OUT, while the next are being written, and append their verdicts here (.jsonl)"""
+    tests: Literal["hidden", "example", "both"] = "hidden"
+    """with --verdicts: which tests to run"""
+    stop_at_first_failure: bool = False
+    """with --verdicts: leave a program's other tests alone once one has failed"""
+    allow_unsandboxed: bool = False
+    """with --verdicts: go on where the machine gives no isolation; programs can then do what you can do"""
+    logprobs: bool = False
+    """keep each token's log-probability as drawn (`sampling_logprobs`): what on-policy training needs; files grow by half"""
+    workers: int = os.cpu_count() or 1
+    """processes, one thread each, with one copy of the weights"""
     rows: int = 512
     """programs written at the same time in one process"""
     seed: int = 0
@@ -51,48 +69,158 @@ class Config:
 def main(config: Config) -> None:
     import torch
 
-    from ..engines.torch_engine import Decoding
+    from ..engines.requests import Decoding
     from ..errors import UsageError
     from ..records import Problem
-    from ..sampling import Settings
+    from ..sampling import Settings, count, tasks_for, writers
     from ..store import read_records
 
+    if config.temperature == 0 and config.greedy:
+        raise UsageError("--greedy writes the same programs as --temperature 0; leave out one of them")
     torch.set_num_threads(1)  # more cores: more workers
-    decoding = Decoding(config.temperature, config.top_p, config.max_program_tokens, config.rows)
-    decoding.check()
-    if config.samples < 1:
-        raise UsageError(f"--samples is {config.samples}; it must be at least 1")
+    decoding = Decoding(config.temperature, config.top_p, config.max_program_tokens)
     problems = read_records(config.problems, Problem)
-    settings = Settings(decoding, config.seed, config.max_source_tokens, name=str(config.model))
-    write_programs(config, problems, 1 if config.temperature == 0 else config.samples, settings, config.out)
-    if config.greedy:
-        write_programs(config, problems, 1, settings._replace(decoding=decoding._replace(temperature=0)), config.greedy)
+    settings = Settings(decoding, config.seed, config.max_source_tokens, str(config.model), config.rows, config.logprobs)
+    with ExitStack() as stack:
+        stores = open_stores(config, stack)
+        samples = 1 if config.temperature == 0 else config.samples
+        tasks = tasks_for(problems, samples, stores.holds, stores.lacks_greedy)
+        write: Write | None = None
+        if tasks:  # before the judge and the display, which have threads
+            write = stack.enter_context(writers(config.model, settings, min(config.workers, count(tasks))))
+        judging = stack.enter_context(judge_alongside(config, problems)) if config.verdicts else None
+        write_programs(config, tasks, write, stores, judging)
 
 
-def write_programs(config: Config, problems: Sequence[Problem], samples: int, settings: Settings, out: Path) -> None:
-    """Complete the store `out` to `samples` programs for each problem."""
-    from ..progress import progress
+class Stores(NamedTuple):
+    """Where programs go: greedy ones that are written beside samples have a file of their own."""
+
+    out: AppendStore
+    greedy: AppendStore | None
+
+    def holds(self, problem: str, index: int) -> bool:
+        return (problem, index) in self.out
+
+    def lacks_greedy(self, problem: str) -> bool:
+        return self.greedy is not None and (problem, 0) not in self.greedy
+
+    def append(self, program: Program) -> bool:
+        """Keep a program; is it one of OUT?"""
+        apart = self.greedy is not None and program.origin == "greedy"
+        (self.greedy if self.greedy is not None and apart else self.out).append(program)
+        return not apart
+
+
+def open_stores(config: Config, stack: ExitStack) -> Stores:
+    """The files to write, each with what it holds already."""
     from ..records import Program
-    from ..sampling import sample_directory, tasks_for
     from ..store import AppendStore
 
-    with AppendStore(out, Program, lambda p: (p.problem, p.index)) as store:
-        tasks = tasks_for(problems, samples, lambda problem, index: (problem, index) in store)
-        left = sum(len(t.indices) for t in tasks)
+    opened = [stack.enter_context(AppendStore(path, Program, lambda p: (p.problem, p.index))) for path in (config.out, config.greedy) if path]
+    for store in opened:
         if len(store):
-            print(f"{out} holds {len(store)} programs; {left} are left to write")
-        if not tasks:
-            return
-        tokens = cut = 0
-        long: set[str] = set()
-        with progress("sampling", total=left, unit="programs") as advance:
-            for program in sample_directory(config.model, tasks, settings, config.workers):
-                store.append(program)
-                tokens += program.tokens or 0
-                cut += bool(program.extra.get("cut"))
-                if program.extra.get("prompt_cut"):
-                    long.add(program.problem)
-                advance(1, note=f"{tokens} tokens")
-    print(f"{left} programs, {tokens} tokens, {cut} cut at {config.max_program_tokens} tokens, seed {config.seed} -> {out}")
+            print(f"{store.path} holds {len(store)} programs")
+    return Stores(opened[0], opened[1] if config.greedy else None)
+
+
+def write_programs(config: Config, tasks: Sequence[Task], write: Write | None, stores: Stores, judging: Judging | None) -> None:
+    """Write what is left, and have it judged when there is a judge."""
+    from ..progress import progress
+    from ..sampling import count
+
+    tokens = cut = 0
+    long: set[str] = set()
+    began = monotonic()
+    with progress("sampling", total=count(tasks), unit="programs") as advance:
+        for program in write(tasks) if write else ():
+            if stores.append(program) and judging:
+                judging.add(program)
+            tokens += program.tokens or 0
+            cut += bool(program.extra.get("cut"))
+            if program.extra.get("prompt_cut"):
+                long.add(program.problem)
+            pace = f"{tokens / max(1e-9, monotonic() - began):.0f} tokens/s"
+            advance(1, note=f"{pace}  {judging.note()}" if judging else pace)
+        if judging:
+            judging.finish(advance)
+    files = " and ".join(str(store.path) for store in stores if store is not None)
+    print(f"{count(tasks)} programs, {tokens} tokens, {cut} cut at {config.max_program_tokens} tokens, seed {config.seed} -> {files}")
     if long:
         print(f"{len(long)} prompts were longer than {config.max_source_tokens} tokens and lost their middle (--max-source-tokens)")
+    if judging:
+        print(f"{judging.judged} verdicts, {judging.note()} -> {config.verdicts}")
+
+
+class Judging:
+    """Judges programs in a thread of its own, in the order in which they are added."""
+
+    def __init__(self, grade: Callable[[Iterable[Program]], Iterator[Verdict]], store: AppendStore) -> None:
+        self.grade, self.store = grade, store
+        self.judged = self.passed = self.errors = 0
+        self.waiting: SimpleQueue[Program | None] = SimpleQueue()
+        self.failure: Exception | None = None
+        self.thread = threading.Thread(target=self._run, name="coderl-verdicts", daemon=True)
+        self.thread.start()
+
+    def _run(self) -> None:
+        try:
+            for verdict in self.grade(iter(self.waiting.get, None)):
+                self.store.append(verdict)
+                self.judged += 1
+                self.passed += verdict.is_pass
+                self.errors += verdict.harness_error is not None
+        except Exception as error:  # raised in the main thread, at the next program
+            self.failure = error
+
+    def add(self, program: Program) -> None:
+        """One more program to judge. Raises what has gone wrong in the thread."""
+        if self.failure:
+            raise self.failure
+        self.waiting.put(program)
+
+    def note(self) -> str:
+        """How many pass of those that have a verdict."""
+        known = self.judged - self.errors
+        share = f"{100 * self.passed / known:.1f} % pass" if known else "no verdict yet"
+        return share + (f", {self.errors} harness errors" if self.errors else "")
+
+    def finish(self, advance: Advance) -> None:
+        """Wait for the verdicts of all programs."""
+        self.waiting.put(None)
+        while self.thread.is_alive():
+            self.thread.join(0.5)
+            advance(0, note=f"{self.judged} judged  {self.note()}")
+        if self.failure:
+            raise self.failure
+
+
+@contextmanager
+def judge_alongside(config: Config, problems: Sequence[Problem]) -> Iterator[Judging]:
+    """A judge for the programs of OUT: those that are there and have no verdict yet wait already.
+
+    Raises:
+        ProblemError: a problem cannot be judged; nothing has been written then.
+    """
+    from ..grading import grade_programs, numbered
+    from ..records import Verdict
+    from ..sandbox import Judge
+    from ..store import AppendStore
+    from . import grade
+
+    assert config.verdicts
+    by_id: Mapping[str, Problem] = {p.id: p for p in problems}
+    grade.drop_unjudged(grade.Config(config.problems, config.out, config.verdicts))
+    with AppendStore(config.verdicts, Verdict, grade.verdict_key) as store:
+        with Judge(1, allow_unsandboxed=config.allow_unsandboxed) as judge:
+            for problem in problems:
+                judge.check(problem, config.tests)
+            print(f"isolation tier {judge.tier}" + (f"; {len(store)} programs are judged already" if len(store) else ""))
+            judging = Judging(lambda programs: grade_programs(judge, by_id, programs, config.tests, config.stop_at_first_failure), store)
+            try:
+                for program in numbered(config.out):
+                    if (program.problem, program.index) not in store:
+                        judging.add(program)
+                yield judging
+            finally:
+                judging.waiting.put(None)
+        judging.thread.join()  # the judge is closed: what was under way is dropped

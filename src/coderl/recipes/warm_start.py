@@ -104,7 +104,7 @@ def fresh_actor(config: Config, problems: Sequence[Problem]) -> Actor:
 
 def warm_start(config: Config, actor: Actor, problems: Sequence[Problem], validation: Sequence[Problem], run: RunDirectory) -> Mapping[str, float]:
     """Train the actor in place on the references of `problems`; returns updates and CPU seconds of training."""
-    from ..engines.torch_engine import Decoding
+    from ..engines.requests import Decoding
     from ..errors import DataError
     from ..examples import Limits, reference_examples
     from ..fitting import Plan, Watch, fit
