@@ -7,8 +7,9 @@ from types import ModuleType
 
 import pytest
 
-from coderl.engines.choose import ENGINES, choose, writer
+from coderl.engines.choose import ENGINES, choose, foreign
 from coderl.engines.requests import Decoding, Request
+from coderl.engines.torch_engine import generate
 from coderl.errors import UsageError
 from coderl.models.actor import small_t5
 
@@ -70,16 +71,9 @@ def test_what_is_not_for_decoder_only_models_or_not_installed_is_refused(causal,
 
 
 def test_each_name_leads_to_its_engine(pair):
-    """float32 of both engines writes the same greedy programs; int8 was converted beside them; torch alone asks for the model."""
-    asked = []
-
-    def model():
-        asked.append(1)
-        return small_t5(64, 0, width=32).eval()
-
+    """float32 writes what torch writes, greedily; int8 was converted beside it."""
     requests = [Request(str(i), (5 + i, 9, 30), (0,), Decoding(0, 1, 8)) for i in range(4)]
-    written = {}
-    for name in ("torch", "ctranslate2", "ctranslate2-int8"):
-        written[name] = sorted((g.key, g.ids) for g in writer(name, pair, model)(requests, 0, 4))
-    assert written["torch"] == written["ctranslate2"] and len(written["ctranslate2-int8"]) == 4 and len(asked) == 1
+    torch_programs = sorted((g.key, g.ids) for g in generate(small_t5(64, 0, width=32).eval(), requests, 0, 4))
+    assert sorted((g.key, g.ids) for g in foreign("ctranslate2", pair)(requests, 0, 4)) == torch_programs
+    assert len(list(foreign("ctranslate2-int8", pair)(requests, 0, 4))) == 4
     assert {p.name.rpartition("-")[0] for p in pair.iterdir() if p.is_dir()} == {"ctranslate2-float32", "ctranslate2-int8"}

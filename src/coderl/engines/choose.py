@@ -13,11 +13,9 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from transformers import PreTrainedModel
-
 from ..errors import UsageError
 from ..tokens import read_json
-from . import ctranslate2_engine, torch_engine, vllm_engine
+from . import ctranslate2_engine, vllm_engine
 from .requests import Generated, Request
 
 ENGINES = ("auto", "torch", "ctranslate2", "ctranslate2-int8", "vllm")
@@ -70,18 +68,12 @@ def _auto(pair: bool, gpu: bool) -> Choice:
     return Choice("vllm", "a decoder-only model on a GPU; every sample has its seed, but vLLM may round otherwise in another batch", exact=False)
 
 
-def writer(engine: str, directory: Path, model: Callable[[], PreTrainedModel]) -> Writer:
-    """The engine's `generate` with the model of a directory in it.
-
-    Args:
-        engine: what `choose` said.
-        model: gives the torch model; called for engine torch alone.
+def foreign(engine: str, directory: Path) -> Writer:
+    """The `generate` of an engine other than torch, with the model of a directory in it; `engine` is what `choose` said.
 
     Raises:
         UsageError, ModelError: as the engine when it loads the model.
     """
-    if engine == "torch":
-        return partial(torch_engine.generate, model())
     if engine == "vllm":
         return partial(vllm_engine.generate, vllm_engine.load(directory))
     compute_type = "int8" if engine == "ctranslate2-int8" else "float32"
