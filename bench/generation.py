@@ -31,15 +31,17 @@ from typing import NamedTuple
 import ctranslate2
 import torch
 from results_file import put_section
-from transformers import T5ForConditionalGeneration
+from transformers import PreTrainedTokenizerBase, T5ForConditionalGeneration
 
 from coderl.engines import ctranslate2_engine
 from coderl.engines.ctranslate2_engine import specification
 from coderl.engines.requests import Decoding, Generated, Request
 from coderl.engines.torch_engine import generate
-from coderl.models.actor import small_t5
+from coderl.models.actor import Actor, save_actor, small_t5
 from coderl.problems import mini
 from coderl.prompts import prompt
+from coderl.records import Problem
+from coderl.sampling import Settings, tasks_for, writers
 from coderl.store import git_commit
 from coderl.tokens import encode_program, encode_prompt, train_tokenizer
 
@@ -70,12 +72,20 @@ class Cost(NamedTuple):
     wall: float
 
 
-def mini_texts(count: int) -> tuple[list[tuple[int, ...]], list[int]]:
-    """Prompts of Mini as ids, and the lengths of its reference programs with </s>."""
+class Texts(NamedTuple):
+    """Mini: its problems, a tokenizer, prompts as ids, and the lengths of the reference programs with </s>."""
+
+    problems: list[Problem]
+    tokenizer: PreTrainedTokenizerBase
+    prompts: list[tuple[int, ...]]
+    lengths: list[int]
+
+
+def mini_texts(count: int) -> Texts:
     problems = mini.generate(0, train=count, tests_only=0, validation=0, heldout=0).train
     tokenizer = train_tokenizer(text for p in problems for text in (prompt(p), *p.solutions))
     prompts = [encode_prompt(tokenizer, prompt(p), 192)[0] for p in problems]
-    return prompts, [len(encode_program(tokenizer, code, 512)[0]) for p in problems for code in p.solutions]
+    return Texts(problems, tokenizer, prompts, [len(encode_program(tokenizer, code, 512)[0]) for p in problems for code in p.solutions])
 
 
 def t5_of_60m() -> T5ForConditionalGeneration:
@@ -270,7 +280,26 @@ def job(prompts: Sequence[tuple[int, ...]], lengths: Sequence[int], count: int, 
     return Job(draw.sample(list(prompts), count), [draw.choices(lengths, k=samples) for _ in range(count)])
 
 
-def section(rows: Sequence[str], driven: Sequence[str], lengths: Sequence[int], callback: float) -> list[str]:
+def spread(problems: Sequence[Problem], tokenizer: PreTrainedTokenizerBase, length: int, rounds: int) -> str:
+    """Programs a second of the clock by `sampling.writers` with one process and with two, in turns."""
+    seconds: dict[int, list[float]] = {1: [], 2: []}
+    settings = Settings(Decoding(TEMPERATURE, TOP_P, length), 0, 192)
+    tasks = tasks_for(problems, 20)
+    with tempfile.TemporaryDirectory() as folder:
+        save_actor(Actor(small_t5(len(tokenizer), 0), tokenizer), folder)
+        for _ in range(rounds):
+            for workers, own in seconds.items():
+                with writers(Path(folder), settings, workers) as write:
+                    sum(1 for _ in write(tasks[:workers]))  # whoever is started is ready
+                    began = time.perf_counter()
+                    written = sum(1 for _ in write(tasks))
+                    own.append(time.perf_counter() - began)
+    one, two = (written / median(own) for own in seconds.values())
+    work = f"`sample`, 0.62M, {len(tasks)} prompts x 20"
+    return f"{work}: one process {one:,.0f} programs a second of the clock, two processes {two:,.0f} ({two / one:.2f} times)."
+
+
+def section(rows: Sequence[str], driven: Sequence[str], processes: str, lengths: Sequence[int], callback: float) -> list[str]:
     commit = git_commit()
     return [
         f"Command: `python bench/generation.py`, commit {commit}, {platform.platform()}, {os.cpu_count()} cores, torch {torch.__version__}, "
@@ -288,13 +317,17 @@ def section(rows: Sequence[str], driven: Sequence[str], lengths: Sequence[int], 
         "| model | torch | CTranslate2 float32 | torch to it | CTranslate2 int8 | torch to it |",
         "|---|---|---|---|---|---|",
         *driven,
+        "",
+        processes,
     ]
 
 
 def main() -> None:
     torch.set_num_threads(1)
-    prompts, lengths = mini_texts(300)
+    problems, tokenizer, prompts, lengths = mini_texts(300)
     length = round(mean(lengths))
+    processes = spread(problems[:60], tokenizer, length, 3)
+    print(processes, flush=True)
     default, middle = sharpened(small_t5(1024, 0), 20), sharpened(t5_of_60m(), 24)
     driven = [
         as_driven("0.62M, 25 prompts", default, prompts[:25], length, 5),
@@ -304,7 +337,7 @@ def main() -> None:
     callback = callback_seconds(translator(default, "float32"), job(prompts, lengths, 25, 20))
     rows = compare("0.62M", default, [job(prompts, lengths, 25, 20), job(prompts, lengths, 3, 200)], 5, callback)
     rows += compare("60M", middle, [job(prompts, lengths, 4, 20), job(prompts, lengths, 1, 200)], 3, callback)
-    put_section(HERE / "RESULTS.md", TITLE, section(rows, driven, lengths, callback))
+    put_section(HERE / "RESULTS.md", TITLE, section(rows, driven, processes, lengths, callback))
 
 
 if __name__ == "__main__":

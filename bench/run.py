@@ -1,6 +1,6 @@
 """Speed, side by side with a peer in one run: `make bench`. CPU time per unit and ratios; writes bench/RESULTS.md.
 
-    generation   this engine against Hugging Face `generate`, the demo's model (random weights), nucleus sampling, 20 samples a prompt
+    generation   see generation.py, which has a section of its own
     training     batches by length with shared prompts against padding to 600/512 as the released CodeRL pads, real tokens a CPU second
     judging      the judge, one worker, all isolation on, against a fresh `python -I -S` for each program without any isolation
 
@@ -9,7 +9,6 @@ Machines differ and are shared: compare the two sides of a row, not rows of two 
 
 import os
 import platform
-import random
 import resource
 import subprocess
 import sys
@@ -18,11 +17,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+import generation
 import torch
 from results_file import put_head
 
-from coderl.engines.requests import Decoding, Request
-from coderl.engines.torch_engine import generate
 from coderl.examples import Limits, reference_examples
 from coderl.formulas.policy_gradient import cross_entropy
 from coderl.models.actor import Actor, program_log_probs, small_t5
@@ -34,7 +32,6 @@ from coderl.store import git_commit
 from coderl.tokens import collate, epoch_batches, train_tokenizer
 
 HERE = Path(__file__).resolve().parent
-PROGRAM_TOKENS = 33  # mean length of a Mini program; random weights do not end by themselves
 
 
 class Row(NamedTuple):
@@ -60,29 +57,6 @@ def rate(work: Callable[[], float], rounds: int = 3) -> float:
         units = work()
         rates.append(units / (cpu() - began))
     return sorted(rates)[rounds // 2]
-
-
-def generation(samples: int, prompts: int) -> Row:
-    model = small_t5(1024, 0).eval()
-    with torch.no_grad():
-        model.decoder.final_layer_norm.weight.mul_(20)  # as sharp as a trained one
-    draw = random.Random(0)
-    ids = [tuple(draw.randrange(5, 1024) for _ in range(draw.randrange(60, 110))) for _ in range(prompts)]
-
-    def ours() -> float:
-        decoding = Decoding(temperature=0.6, top_p=0.95, max_tokens=PROGRAM_TOKENS)
-        requests = [Request(str(i), p, tuple(range(samples)), decoding) for i, p in enumerate(ids)]
-        return sum(1 for _ in generate(model, requests, seed=0))
-
-    @torch.inference_mode()
-    def theirs() -> float:
-        for p in ids:
-            model.generate(
-                input_ids=torch.tensor([p]), do_sample=True, temperature=0.6, top_p=0.95, num_return_sequences=samples, max_new_tokens=PROGRAM_TOKENS
-            )
-        return samples * len(ids)
-
-    return Row(f"generation, {samples} samples a prompt", "samples", rate(ours), rate(theirs), "Hugging Face generate")
 
 
 def training(problems: list[Problem]) -> Row:
@@ -135,7 +109,7 @@ def main() -> None:
     torch.set_num_threads(1)
     problems = mini.generate(0, train=150, tests_only=0, validation=0, heldout=0).train
     began = time.monotonic()
-    rows = [generation(20, 12), generation(200, 2), training(problems), judging(problems)]
+    rows = [training(problems), judging(problems)]
     lines = [
         "# Speed",
         "",
@@ -149,6 +123,7 @@ def main() -> None:
         "",
     ]
     put_head(HERE / "RESULTS.md", lines)
+    generation.main()
     print("\n".join(lines), f"\n{time.monotonic() - began:.0f} s")
 
 
