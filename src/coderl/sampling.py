@@ -12,9 +12,10 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from transformers import PreTrainedTokenizerBase
@@ -137,7 +138,7 @@ def writers(directory: Path, settings: Settings, workers: int, engine: str = "to
     fork = len(os.listdir("/proc/self/task")) == 1
     if actor and not fork:
         actor.model.share_memory()
-    context = torch.multiprocessing.get_context("fork" if fork else "spawn")
+    context = get_context("fork") if fork else get_context("spawn")
     processes, ends = [], []
     try:
         for _ in range(workers):
@@ -194,8 +195,7 @@ def _spread(ends: Sequence[Connection], tasks: Sequence[Task], rows: int) -> Ite
             end.send(parts.popleft())
             busy.add(end)
         while busy:
-            for end in wait(list(busy)):
-                assert isinstance(end, Connection)
+            for end in cast(list[Connection], wait(list(busy))):
                 got = end.recv()
                 if isinstance(got, Exception):
                     raise got

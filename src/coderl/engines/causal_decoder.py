@@ -23,7 +23,7 @@ from transformers import AttentionInterface, PreTrainedModel
 from transformers.cache_utils import DynamicCache
 
 from ..errors import UsageError
-from .memory import Memory, Shared
+from .memory import Memory, Shared, read_cache
 from .requests import Request
 
 _NAME = "coderl_shared_prompt"
@@ -133,13 +133,13 @@ class CausalDecoder:
         cache = DynamicCache()
         # padding is behind the text, where nothing that counts sees it
         self.model.base_model(input_ids=ids, attention_mask=torch.ones_like(ids), past_key_values=cache, use_cache=True)
-        both = torch.stack([torch.stack((layer.keys, layer.values)) for layer in cache.layers])  # (L, 2, P, K, S, D)
+        both = torch.stack([torch.stack((keys, values)) for keys, values in read_cache(cache)])  # (L, 2, P, K, S, D)
         return [both[:, :, p, :, : len(source)].clone() for p, source in enumerate(sources)]
 
     def remember(self, encoded: Sequence[Tensor], given: Sequence[tuple[int, ...]], group: np.ndarray, rows: np.ndarray) -> Memory:
         layers, _, heads, _, size = encoded[0].shape
-        lengths = [e.shape[3] for e in encoded]
-        both = encoded[0].new_zeros(layers, 2, len(encoded), heads, max(lengths), size)
+        lengths = np.array([e.shape[3] for e in encoded])
+        both = encoded[0].new_zeros(layers, 2, len(encoded), heads, int(lengths.max()), size)
         for p, e in enumerate(encoded):
             both[:, :, p, :, : lengths[p]] = e
         own = both.new_empty(layers, 2, len(rows), heads, 0, size)

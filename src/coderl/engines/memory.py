@@ -7,12 +7,12 @@ ahead and grows by doubling; rows of programs that are finished are closed up no
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
 from torch import Tensor
+from transformers import Cache
 
 _COLUMNS = 64  # of a new block
 _MASKED = -1e9
@@ -23,6 +23,11 @@ class Shared(NamedTuple):
 
     keys: Tensor
     values: Tensor
+
+
+def read_cache(cache: Cache) -> list[Shared]:
+    """The keys and values of each layer in a filled cache of transformers."""
+    return [Shared(layer.keys, layer.values) for layer in cast(Any, cache).layers]
 
 
 class Memory:
@@ -36,9 +41,9 @@ class Memory:
         starts: (R,) the first of those n columns that counts.
     """
 
-    def __init__(self, shared: list[Shared], lengths: Sequence[int], group: np.ndarray, own: Tensor, starts: np.ndarray) -> None:
+    def __init__(self, shared: list[Shared], lengths: np.ndarray, group: np.ndarray, own: Tensor, starts: np.ndarray) -> None:
         self.shared, self.group, self.starts = shared, group, starts
-        self.lengths = np.asarray(lengths)
+        self.lengths = lengths
         self.device = own.device
         self.prompt_bias = self._bias(np.arange(shared[0].keys.shape[2])[None] >= self.lengths[:, None])  # (P, 1, 1, S)
         self.length = own.shape[4]  # columns written

@@ -17,7 +17,7 @@ from transformers import T5ForConditionalGeneration
 from transformers.cache_utils import DynamicCache, EncoderDecoderCache
 
 from ..tokens import pad
-from .memory import Memory, Shared
+from .memory import Memory, Shared, read_cache
 from .requests import Request
 
 
@@ -41,7 +41,6 @@ class T5Decoder:
         config, stack = model.config, model.decoder
         blocks: list[Any] = list(stack.block)
         self.model, self.device = model, model.device
-        self.vocabulary = config.vocab_size
         self.start: int = config.decoder_start_token_id
         self.heads, self.size, self.eps = config.num_heads, config.d_kv, config.layer_norm_epsilon
         self.embedding = stack.embed_tokens.weight
@@ -89,11 +88,11 @@ class T5Decoder:
             use_cache=True,
         )
         own.zero_()
-        for number, layer in enumerate(cache.self_attention_cache.layers):
+        for number, (keys, values) in enumerate(read_cache(cache.self_attention_cache)):
             for row, tokens in enumerate(given):
                 size = len(tokens) - 1
-                own[number, 0, row, :, widest - size :] = layer.keys[row, :, :size]
-                own[number, 1, row, :, widest - size :] = layer.values[row, :, :size]
+                own[number, 0, row, :, widest - size :] = keys[row, :, :size]
+                own[number, 1, row, :, widest - size :] = values[row, :, :size]
 
     def _own_bias(self, length: int) -> Tensor:
         """Bias of the newest of `length` tokens towards each: (1, H, 1, t)."""

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
-from typing import Protocol
+from typing import Protocol, cast
 
 import numpy as np
 import torch
@@ -39,7 +39,6 @@ _ENCODED = 2048  # prompt tokens read at a time
 class Decoder(Protocol):
     """What a family of models has to offer. R rows, Q requests, P distinct sources."""
 
-    vocabulary: int
     device: torch.device
 
     def split(self, request: Request) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -160,8 +159,8 @@ def generate(model: PreTrainedModel, requests: Sequence[Request], seed: int, row
     Raises:
         UsageError: a value makes no sense, or the model's attention is not the plain one.
     """
-    vocabulary = int(model.get_input_embeddings().weight.shape[0])
-    check_requests(requests, vocabulary, rows)
+    embedding = cast(Tensor, model.get_input_embeddings().weight)
+    check_requests(requests, embedding.shape[0], rows)
     training = model.training
     model.eval()
     try:
