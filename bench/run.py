@@ -1,6 +1,6 @@
 """Speed, side by side with a peer in one run: `make bench`. CPU time per unit and ratios; writes bench/RESULTS.md.
 
-    generation   this engine against Hugging Face `generate`, the demo's model (random weights), nucleus sampling, 20 samples a prompt
+    generation   see generation.py, which has a section of its own
     judging      the judge, one worker, all isolation on, against a fresh `python -I -S` for each program without any isolation
 
 Training has a command of its own (training.py).
@@ -9,7 +9,6 @@ Machines differ and are shared: compare the two sides of a row, not rows of two 
 
 import os
 import platform
-import random
 import resource
 import subprocess
 import sys
@@ -18,19 +17,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+import generation
 import torch
 from results_file import put_head
 
-from coderl.engines.requests import Decoding, Request
-from coderl.engines.torch_engine import generate
-from coderl.models.actor import small_t5
 from coderl.problems import mini
 from coderl.records import Problem, Program
 from coderl.sandbox import Judge
 from coderl.store import git_commit
 
 HERE = Path(__file__).resolve().parent
-PROGRAM_TOKENS = 33  # mean length of a Mini program; random weights do not end by themselves
 
 
 class Row(NamedTuple):
@@ -58,29 +54,6 @@ def rate(work: Callable[[], float], rounds: int = 3) -> float:
     return sorted(rates)[rounds // 2]
 
 
-def generation(samples: int, prompts: int) -> Row:
-    model = small_t5(1024, 0).eval()
-    with torch.no_grad():
-        model.decoder.final_layer_norm.weight.mul_(20)  # as sharp as a trained one
-    draw = random.Random(0)
-    ids = [tuple(draw.randrange(5, 1024) for _ in range(draw.randrange(60, 110))) for _ in range(prompts)]
-
-    def ours() -> float:
-        decoding = Decoding(temperature=0.6, top_p=0.95, max_tokens=PROGRAM_TOKENS)
-        requests = [Request(str(i), p, tuple(range(samples)), decoding) for i, p in enumerate(ids)]
-        return sum(1 for _ in generate(model, requests, seed=0))
-
-    @torch.inference_mode()
-    def theirs() -> float:
-        for p in ids:
-            model.generate(
-                input_ids=torch.tensor([p]), do_sample=True, temperature=0.6, top_p=0.95, num_return_sequences=samples, max_new_tokens=PROGRAM_TOKENS
-            )
-        return samples * len(ids)
-
-    return Row(f"generation, {samples} samples a prompt", "samples", rate(ours), rate(theirs), "Hugging Face generate")
-
-
 def judging(problems: list[Problem]) -> Row:
     stdin = [p for p in problems if p.kind == "stdin"][:120]
     one = [Problem(p.id, p.statement, p.kind, tests=p.tests[:1]) for p in stdin]
@@ -104,7 +77,7 @@ def main() -> None:
     torch.set_num_threads(1)
     problems = mini.generate(0, train=150, tests_only=0, validation=0, heldout=0).train
     began = time.monotonic()
-    rows = [generation(20, 12), generation(200, 2), judging(problems)]
+    rows = [judging(problems)]
     lines = [
         "# Speed",
         "",
@@ -118,6 +91,7 @@ def main() -> None:
         "",
     ]
     put_head(HERE / "RESULTS.md", lines)
+    generation.main()
     print("\n".join(lines), f"\n{time.monotonic() - began:.0f} s")
 
 

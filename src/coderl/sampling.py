@@ -1,7 +1,7 @@
 """Write programs for problems with an actor: greedy or sampled, in this process or spread over several.
 
-Problems go in, `records.Program` come out as they finish. The same (seed, problem, index) gives the same program whatever the number
-of processes, the order or a resume (see engines/torch_engine.py). Judging is elsewhere.
+Problems go in, `records.Program` come out as they finish. With the torch engine the same (seed, problem, index) gives the same program
+whatever the number of processes, the order or a resume (engines/torch_engine.py; others: engines/choose.py). Judging is elsewhere.
 """
 
 from __future__ import annotations
@@ -11,20 +11,23 @@ import signal
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import NamedTuple, cast
 
 import torch
+from transformers import PreTrainedTokenizerBase
 
+from .engines.choose import Writer, foreign
 from .engines.requests import Decoding, Generated, Request
 from .engines.torch_engine import generate
 from .errors import CoderlError
 from .models.actor import Actor, load_actor
 from .prompts import prompt
 from .records import Problem, Program
-from .tokens import decode, encode_prompt
+from .tokens import decode, encode_prompt, load_tokenizer
 
 _BASELINE = -1  # index of a greedy program among the samples of one request key; it draws no random numbers
 
@@ -68,22 +71,34 @@ def count(tasks: Sequence[Task]) -> int:
     return sum(len(task.indices) + task.baseline for task in tasks)
 
 
+class Author(NamedTuple):
+    """Who writes: an engine with its model, and the tokenizer."""
+
+    engine: Writer
+    tokenizer: PreTrainedTokenizerBase
+
+
 def sample(actor: Actor, tasks: Sequence[Task], settings: Settings) -> Iterator[Program]:
+    """Programs for the tasks, as they finish, by the torch engine."""
+    yield from written(Author(partial(generate, actor.model), actor.tokenizer), tasks, settings)
+
+
+def written(author: Author, tasks: Sequence[Task], settings: Settings) -> Iterator[Program]:
     """Programs for the tasks, as they finish."""
-    encoded = {t.problem.id: encode_prompt(actor.tokenizer, prompt(t.problem), settings.max_source_tokens) for t in tasks}
+    encoded = {t.problem.id: encode_prompt(author.tokenizer, prompt(t.problem), settings.max_source_tokens) for t in tasks}
     requests = [Request(t.problem.id, encoded[t.problem.id][0], t.indices, settings.decoding) for t in tasks if t.indices]
     greedy = settings.decoding._replace(temperature=0.0)
     requests += [Request(t.problem.id, encoded[t.problem.id][0], (_BASELINE,), greedy) for t in tasks if t.baseline]
-    for generated in generate(actor.model, requests, settings.seed, settings.rows):
-        yield _program(actor, generated, settings, prompt_cut=encoded[generated.key][1])
+    for generated in author.engine(requests, settings.seed, settings.rows):
+        yield _program(author.tokenizer, generated, settings, prompt_cut=encoded[generated.key][1])
 
 
-def _program(actor: Actor, generated: Generated, settings: Settings, prompt_cut: bool) -> Program:
+def _program(tokenizer: PreTrainedTokenizerBase, generated: Generated, settings: Settings, prompt_cut: bool) -> Program:
     greedy = settings.decoding.temperature == 0 or generated.sample == _BASELINE
     drawn = {"sampling_logprobs": [round(x, 5) for x in generated.sampling_logprobs]} if settings.logprobs and not greedy else {}
     return Program(
         problem=generated.key,
-        code=decode(actor.tokenizer, generated.ids),
+        code=decode(tokenizer, generated.ids),
         index=max(generated.sample, 0),
         origin="greedy" if greedy else "sample",
         seed=None if greedy else settings.seed,
@@ -103,8 +118,10 @@ Write = Callable[[Sequence[Task]], Iterator[Program]]
 
 
 @contextmanager
-def writers(directory: Path, settings: Settings, workers: int) -> Iterator[Write]:
+def writers(directory: Path, settings: Settings, workers: int, engine: str = "torch") -> Iterator[Write]:
     """A function like `sample`, with the model of a directory, in `workers` processes of one thread each; 1 = in this process.
+
+    `engine` is a name that `engines.choose.choose` gave. vLLM spreads the work itself: give it one worker.
 
     The processes are started here, all with one copy of the weights in shared memory, and ended when the block is left. Start them
     before displays, judges and other things with threads: then they are forked, which is quick; beside threads they are spawned.
@@ -112,13 +129,14 @@ def writers(directory: Path, settings: Settings, workers: int) -> Iterator[Write
     Raises:
         ModelError: the directory holds no actor.
     """
-    actor = load_actor(directory)
+    actor = load_actor(directory) if engine == "torch" else None
+    author = Author(partial(generate, actor.model), actor.tokenizer) if actor else Author(foreign(engine, directory), load_tokenizer(directory))
     if workers <= 1:
-        yield lambda tasks: sample(actor, tasks, settings)
+        yield lambda tasks: written(author, tasks, settings)
         return
     # a fork beside running threads may never wake up
     fork = len(os.listdir("/proc/self/task")) == 1
-    if not fork:
+    if actor and not fork:
         actor.model.share_memory()
     context = get_context("fork") if fork else get_context("spawn")
     processes, ends = [], []
@@ -127,7 +145,7 @@ def writers(directory: Path, settings: Settings, workers: int) -> Iterator[Write
             here, there = context.Pipe()
             ends.append(here)
             inherited = tuple(ends) if fork else ()
-            process = context.Process(target=_serve, args=(there, inherited, actor, settings), daemon=True)
+            process = context.Process(target=_serve, args=(there, inherited, author, settings), daemon=True)
             process.start()
             processes.append(process)
             there.close()
@@ -139,7 +157,7 @@ def writers(directory: Path, settings: Settings, workers: int) -> Iterator[Write
             process.join()
 
 
-def _serve(connection: Connection, inherited: Sequence[Connection], actor: Actor, settings: Settings) -> None:
+def _serve(connection: Connection, inherited: Sequence[Connection], author: Author, settings: Settings) -> None:
     """A worker: lists of tasks come in, programs go out, None after each list. Ends when the parent is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     for end in inherited:  # or a worker would keep the pipes of its sisters open when the parent has been killed
@@ -147,7 +165,7 @@ def _serve(connection: Connection, inherited: Sequence[Connection], actor: Actor
     torch.set_num_threads(1)
     try:
         while True:
-            for program in sample(actor, connection.recv(), settings):
+            for program in written(author, connection.recv(), settings):
                 connection.send(program)
             connection.send(None)
     except (EOFError, BrokenPipeError, ConnectionResetError):

@@ -1,8 +1,8 @@
 """Stage `sample`: an actor writes programs for problems (nucleus sampling, or greedy with `--temperature 0`).
 
 Programs are appended to OUT as they come; the same command goes on after a kill and leaves out what is there. The same (seed,
-problem, index) gives the same program whatever the number of workers. With `--verdicts` the programs are judged while the next ones
-are being written: the same verdicts that `coderl grade` would give with its default limits.
+problem, index) gives the same program whatever the number of workers, with the torch engine (`--engine`). With `--verdicts` the
+programs are judged while the next ones are being written: the same verdicts that `coderl grade` would give with its default limits.
 """
 
 from __future__ import annotations
@@ -58,6 +58,8 @@ class Config:
     """with --verdicts: go on where the machine gives no isolation; programs can then do what you can do"""
     logprobs: bool = False
     """keep each token's log-probability as drawn (`sampling_logprobs`): what on-policy training needs; files grow by half"""
+    engine: Literal["auto", "torch", "ctranslate2", "ctranslate2-int8", "vllm"] = "auto"
+    """what writes the programs; auto = torch, or vllm for a decoder-only model on a GPU (docs/engines.md)"""
     workers: int = os.cpu_count() or 1
     """processes, one thread each, with one copy of the weights"""
     rows: int = 512
@@ -87,9 +89,29 @@ def main(config: Config) -> None:
         tasks = tasks_for(problems, samples, stores.holds, stores.lacks_greedy)
         write: Write | None = None
         if tasks:  # before the judge and the display, which have threads
-            write = stack.enter_context(writers(config.model, settings, min(config.workers, count(tasks))))
+            engine = choose_engine(config)
+            workers = 1 if engine == "vllm" else min(config.workers, count(tasks))
+            write = stack.enter_context(writers(config.model, settings, workers, engine))
         judging = stack.enter_context(judge_alongside(config, problems)) if config.verdicts else None
         write_programs(config, tasks, write, stores, judging)
+
+
+def choose_engine(config: Config) -> str:
+    """The engine's name; says which and why.
+
+    Raises:
+        UsageError: it cannot be had, or does not know the log-probabilities that --logprobs asks for.
+    """
+    import torch
+
+    from ..engines.choose import choose
+    from ..errors import UsageError
+
+    choice = choose(config.engine, config.model, torch.cuda.is_available())
+    if choice.engine == "vllm" and config.logprobs and (config.temperature, config.top_p) != (1, 1):
+        raise UsageError("--logprobs with engine vllm needs --temperature 1 --top-p 1: for others vLLM does not tell them; or take --engine torch")
+    print(f"engine {choice.engine}: {choice.why}")
+    return choice.engine
 
 
 class Stores(NamedTuple):
