@@ -57,7 +57,7 @@ class Config:
     allow_unsandboxed: bool = False
     """with --verdicts: go on where the machine gives no isolation; programs can then do what you can do"""
     logprobs: bool = False
-    """keep each token's log-probability as drawn (`sampling_logprobs`): what on-policy training needs; files grow by half"""
+    """keep each token's log-probability as drawn (`sampling_logprobs`): what on-policy training needs; files grow by more than half"""
     workers: int = os.cpu_count() or 1
     """processes, one thread each, with one copy of the weights"""
     rows: int = 512
