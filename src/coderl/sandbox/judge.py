@@ -285,8 +285,11 @@ def _run(trial: Trial, tier: str, bench: _Bench, limits: Limits) -> Sheet:
     if trial.plan.answers is None:
         return _noted(Sheet(trial, tier), bench, limits)
     checked = Checked(bench.checker(), limits.job(), trial.plan.answers)
-    sheet = _noted(Sheet(trial, tier, checked.decide), bench, limits)
-    checked.close()
+    try:
+        sheet = _noted(Sheet(trial, tier, checked.decide), bench, limits)
+        checked.close()
+    finally:
+        checked.hang_up()
     return sheet
 
 

@@ -60,7 +60,7 @@ def serve(settings, layers, names):
     for name in [name for name in sys.modules if name.split(".")[0] == "inside"]:
         del sys.modules[name]
     gc.freeze()
-    frames.send_message(settings["handle"], {"event": "ready", "layers": layers, "pid": os.getpid()})
+    frames.send_events(settings["handle"], [({"event": "ready", "layers": layers, "pid": os.getpid()}, b"")])
     try:
         state.serve(names)
     except frames.Gone:
