@@ -197,6 +197,8 @@ class ForkServer:
                 part = self._socket.recv(max(1 << 16, min(size - len(self._came), 1 << 20)))
             except TimeoutError:
                 raise ServerGone(self._why("it did not answer in time")) from None
+            except ConnectionResetError:  # it ended with something unread
+                part = b""
             except OSError as error:
                 raise ServerGone(self._why(f"its socket failed ({error})")) from None
             if not part:

@@ -11,7 +11,7 @@ import sys
 
 from . import channel, child
 
-ROUNDS = 60  # an interpreter has adapted all of the path by then
+ROUNDS = 20  # an interpreter has adapted all of the path by then (10 and 60 leave the same number of page faults)
 _CALLS = """
 import math
 from typing import List
@@ -43,10 +43,14 @@ def _end(code):
 
 
 def rehearse(names, null):
-    """`names`: those that the APPS tester gives. Descriptors 0 to 2 are as before when it returns."""
+    """`names`: those that the APPS tester gives.
+
+    What a child sets for its program is as before when it returns: descriptors 0 to 2, streams, modules, recursion limit.
+    """
     saved = [os.dup(handle) for handle in (0, 1, 2)]
     streams = sys.stdin, sys.stdout, sys.stderr
     modules = {name: sys.modules.get(name) for name in ("__main__", "program")}
+    recursion = sys.getrecursionlimit()
     stage = child.Child()
     stage.exit = _end
     try:
@@ -58,6 +62,7 @@ def rehearse(names, null):
             for handle in files:
                 os.close(handle)
     finally:
+        sys.setrecursionlimit(recursion)
         sys.stdin, sys.stdout, sys.stderr = streams
         vars(sys).update(__stdin__=streams[0], __stdout__=streams[1], __stderr__=streams[2])
         for handle, copy in enumerate(saved):
@@ -76,8 +81,8 @@ def _call_tests():
 
 
 def _job(null, names, rest):
-    job = {"wrap": False, "any_exit": False, "iterators": True, "names": bool(names), "output_bytes": 1 << 20, "space": dict(names)}
-    return {**json.loads(json.dumps({**job, "space": None})), "space": dict(names), "null": null, "module": "program", **rest}
+    job = {"wrap": False, "any_exit": False, "iterators": True, "names": bool(names), "output_bytes": 1 << 20}
+    return {**json.loads(json.dumps({**job, **rest})), "space": dict(names), "null": null, "module": "program"}
 
 
 def _perform(stage, job, streams):
@@ -85,7 +90,7 @@ def _perform(stage, job, streams):
     reading, writing = os.pipe()
     listening, ringing = os.pipe()
     try:
-        stage.take(job, _Quiet(writing, ringing)).run(0)
+        stage.take(job, _quiet_channel(writing, ringing)).run(0)
     except _Over:
         pass
     finally:
@@ -93,7 +98,7 @@ def _perform(stage, job, streams):
             os.close(handle)
 
 
-def _Quiet(writing, ringing):
+def _quiet_channel(writing, ringing):
     quiet = channel.Channel(writing, ringing, 0.01)
     quiet.exit = _end
     return quiet

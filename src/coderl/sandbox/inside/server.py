@@ -82,18 +82,18 @@ class Server:
         self.filter = seccomp.ChildFilter() if self.secure else None
         self.hard = {kind: resource.getrlimit(kind)[1] for kind in _LIMITED}
         self.page = resource.getpagesize()
-        random.seed(0)
         gc.disable()
-        gc.collect()
-        gc.freeze()
 
-    def serve(self, apps_names):
-        """Jobs until the judge goes away."""
+    def rehearse(self, apps_names):
+        """Before the first job; `apps_names`: see `warm`."""
         self.apps_names = apps_names
         rehearsal.rehearse(apps_names, self.null)
         random.seed(0)
         gc.collect()
         gc.freeze()
+
+    def serve(self):
+        """Jobs until the judge goes away."""
         while True:
             message, _ = receive_message(self.handle)
             if "code" in message:
