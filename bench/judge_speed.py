@@ -11,6 +11,7 @@ import argparse
 import json
 import os
 import platform
+import resource
 import statistics
 import subprocess
 import sys
@@ -187,6 +188,24 @@ def breakdown(meter: Meter, data: Path, rounds: int) -> list[str]:
     return lines
 
 
+def faults() -> list[str]:
+    """The bound: what a fork costs here that runs nothing, and how many pages a program that does nothing makes the kernel give or copy."""
+    lines = ["| forks and page faults | CPU-ms | faults |", "|---|---|---|"]
+    for name, what in (("bare", "fork and end of a bare interpreter"), ("warm", "fork and end of one with the fork server's modules")):
+        command = [sys.executable, "-S", "-s", "-P", "-B", str(HERE / "fork_floor.py"), name]
+        cost, count = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
+        lines.append(f"| {what} | {float(cost):.2f} | {count} |")
+    nothing = Problem(id="n", statement="", kind="call", entry_point="f", tests=(Test(input=[], output=None),))
+    counts = []
+    for number in (50, 250):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_minflt
+        with Judge(1) as judge:
+            judge.grade(nothing, [Program("n", f"def f(): pass\n#{n}", n) for n in range(number)])
+        counts.append(resource.getrusage(resource.RUSAGE_CHILDREN).ru_minflt - before)
+    lines.append(f"| a program that does nothing, child and fork server | above | {(counts[1] - counts[0]) / 200:.0f} |")
+    return lines
+
+
 def middle(rounds: list[Round], per: int) -> float:
     """CPU-ms per program, median."""
     return statistics.median(r.cpu for r in rounds) * 1000 / per
@@ -230,7 +249,7 @@ def main() -> None:
     meter = Meter()
     try:
         first = human_eval(meter, data, asked.rounds, asked.peers)
-        third = breakdown(meter, data, asked.rounds)
+        third = [*breakdown(meter, data, asked.rounds), "", *faults()]
         count, second = apps_like(meter, data, asked.rounds)
     finally:
         meter.close()

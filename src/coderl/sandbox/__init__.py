@@ -14,6 +14,7 @@ sheet.py        the verdict of one program, from its reports
 plan.py         a problem's tests as what goes into the sandbox and what decides outside; prepare.py makes it
 assertions.py   `assert f(1) == 2` turned into calls and a check on their results
 testcode.py     which other test code may run apart from the program; relay.py runs it so, and checker functions
+line.py         what the judge and one sandboxed process say to each other during such a test
 comparators.py  when a result equals the expected one: strict, apps
 forkserver.py   start, feed and end one sandbox process
 tiers.py        which isolation this machine gives: found out by trying

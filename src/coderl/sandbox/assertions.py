@@ -60,11 +60,17 @@ class NotPlain(Exception):
 
 
 class Check(NamedTuple):
-    """Calls for the sandbox (name, arguments, named arguments) and the expression over their results."""
+    """Calls for the sandbox (name, arguments, named arguments) and the expression over their results; `place` in the test's `code`."""
 
     calls: tuple[tuple[str, list[Any], dict[str, Any]], ...]
     expression: ast.expr
-    source: str
+    code: str
+    place: ast.expr
+
+    def source(self) -> str:
+        """What the assert says, on one line. Made when it is asked for: most never are."""
+        segment = ast.get_source_segment(self.code, self.place)
+        return ast.unparse(ast.parse(f"({segment}\n)", mode="eval").body)
 
 
 class _Result(ast.expr):
@@ -239,20 +245,19 @@ def _understood(node: ast.expr) -> None:
 _KNOWN = (_Result, ast.Constant, ast.List, ast.Tuple, ast.Set, ast.UnaryOp, ast.BinOp, ast.BoolOp, ast.Compare, ast.Subscript, ast.Slice)
 
 
-def read_assert(node: ast.Assert, names: dict[str, str], entry_point: str | None) -> Check:
-    """One assert as calls and a check. Raises NotPlain.
+def read_assert(node: ast.Assert, names: dict[str, str], entry_point: str | None, code: str) -> Check:
+    """One assert of `code` as calls and a check. Raises NotPlain.
 
     MBPP has a problem whose function is called `sum`: the entry point is the program's, whatever its name; and an assert that calls
     nothing but functions of ours can only mean functions of the program.
     """
-    source = ast.unparse(node.test)
     lift = _Lift(names, set(_FUNCTIONS) - {entry_point}, entry_point)
     expression = lift.visit(node.test)
     if not lift.calls:
         lift = _Lift(names, (), entry_point)
         expression = lift.visit(expression)
     _understood(expression)
-    return Check(tuple(lift.calls), expression, source)
+    return Check(tuple(lift.calls), expression, code, node.test)
 
 
 def truths(node: ast.expr) -> set[int]:
@@ -272,7 +277,7 @@ def read_test(code: str, entry_point: str | None) -> list[Check]:
     checks = []
     for statement in statements:
         if isinstance(statement, ast.Assert):
-            check = read_assert(statement, names, entry_point)
+            check = read_assert(statement, names, entry_point, code)
             if check.calls or not _holds(check):
                 checks.append(check)
         elif not _harmless(statement):
@@ -350,7 +355,7 @@ def _calls(check: Check) -> dict[str, Any]:
 
 
 def _only_imports(setup: str) -> bool:
-    return all(isinstance(statement, (ast.Import, ast.ImportFrom)) for statement in ast.parse(setup).body)
+    return not setup or all(isinstance(statement, (ast.Import, ast.ImportFrom)) for statement in ast.parse(setup).body)
 
 
 def _as_code(problem: Problem, code: str) -> dict[str, Any]:
@@ -380,7 +385,7 @@ def _decide(check: Check) -> Decide:
             if evaluate(check.expression, given):
                 return Decision(True)
         except Exception as error:  # what the assert itself would have raised
-            return Decision(False, f"assert {check.source[:200]} raised {error}", type(error).__name__)
-        return Decision(False, f"assert {check.source[:200]} does not hold; got {', '.join(map(short, given))}")
+            return Decision(False, f"assert {check.source()[:200]} raised {error}", type(error).__name__)
+        return Decision(False, f"assert {check.source()[:200]} does not hold; got {', '.join(map(short, given))}")
 
     return decide

@@ -10,16 +10,17 @@ import json
 import os
 import signal
 import socket
-import struct
 import subprocess
 import sys
 import tempfile
+from collections import deque
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
-FRAME = struct.Struct("<II")
+from .inside.frames import FRAME
+
 START_SECONDS, GRACE_SECONDS = 60.0, 15.0
 SCRATCH_BYTES = 64 << 20
 _ENTRY = Path(__file__).parent / "inside" / "__main__.py"
@@ -28,6 +29,7 @@ _ENVIRONMENT = {
     "HOME": "/tmp",
     "LANG": "C.UTF-8",
     "PYTHONHASHSEED": "0",
+    "LD_BIND_NOW": "1",
     "MALLOC_ARENA_MAX": "2",
     "OPENBLAS_NUM_THREADS": "1",
     "OMP_NUM_THREADS": "1",
@@ -39,7 +41,7 @@ class ServerGone(Exception):
 
 
 class Event(NamedTuple):
-    """One report: `kind` "ready", "compile", "load", "ask", "test" or "end"; its fields; the bytes that came with it."""
+    """One report: `kind` "ready", "compile", "load", "test" or "end"; its fields; the bytes that came with it."""
 
     kind: str
     data: dict[str, Any]
@@ -90,6 +92,7 @@ class ForkServer:
 
     def __init__(self, layers: tuple[str, ...], place: Place) -> None:
         self.layers, self._jobs, self._came = layers, 0, bytearray()
+        self._events: deque[Event] = deque()
         self._errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  (closed by close())
         self._socket, theirs = socket.socketpair()
         settings = {
@@ -128,11 +131,14 @@ class ForkServer:
             raise
         self.pid: int = self._process.pid
 
-    def run(self, job: dict[str, Any]) -> Iterator[Event]:
-        """Send a job and give its events as they come; the last one has kind "end". Raises ServerGone."""
+    def run(self, job: dict[str, Any], line: socket.socket | None = None) -> Iterator[Event]:
+        """Send a job and give its events as they come; the last one has kind "end". `line`: an end of a socket pair for the program's
+        process, closed here once it is sent. Raises ServerGone."""
         self._jobs += 1
         self._socket.settimeout(job["wall_seconds"] + GRACE_SECONDS)
-        self._send({**job, "number": self._jobs})
+        self._send({**job, "number": self._jobs} if line is None else {**job, "number": self._jobs, "line": True})
+        if line is not None:
+            self._hand_over(line)
         while True:
             event = self._receive()
             yield event
@@ -143,24 +149,47 @@ class ForkServer:
         """The current job need not go on; its "end" still comes."""
         self._send({"stop": self._jobs})
 
-    def feed(self, blob: bytes, fresh: bool = False) -> None:
-        """What the current job waits for: a call for a job that is fed, or the answer for one that asked. `fresh`: its time starts anew."""
-        self._send({"feed": self._jobs, "fresh": fresh}, blob)
+    def expire(self) -> None:
+        """The program of the current job has let the judge wait for too long; a report of that still comes, then the "end"."""
+        self._send({"expire": self._jobs})
 
-    def _send(self, message: dict[str, Any], blob: bytes = b"") -> None:
+    def fresh(self) -> None:
+        """The time of the current job's program starts anew."""
+        self._send({"fresh": self._jobs})
+
+    def fileno(self) -> int:
+        return self._socket.fileno()
+
+    def has_events(self) -> bool:
+        """Have reports come that nobody has looked at?"""
+        return bool(self._events or self._came)
+
+    def _send(self, message: dict[str, Any]) -> None:
         text = json.dumps(message).encode()
         try:
-            self._socket.sendall(FRAME.pack(len(text), len(blob)) + text + blob)
+            self._socket.sendall(FRAME.pack(len(text), 0) + text)
         except OSError as error:
             raise ServerGone(self._why(f"it took no message ({error})")) from None
 
-    def _receive(self) -> Event:
-        header, blob = FRAME.unpack(self._read(FRAME.size))
+    def _hand_over(self, line: socket.socket) -> None:
         try:
-            data = json.loads(self._read(header))
-            return Event(str(data["event"]), data, self._read(blob))
-        except (ValueError, KeyError, TypeError) as error:
-            raise ServerGone(self._why(f"its report cannot be read ({error!r})")) from None
+            socket.send_fds(self._socket, [b"!"], [line.fileno()])
+        except OSError as error:
+            raise ServerGone(self._why(f"it took no message ({error})")) from None
+        line.close()
+
+    def _receive(self) -> Event:
+        while not self._events:
+            header, size = FRAME.unpack(self._read(FRAME.size))
+            try:
+                reports = json.loads(self._read(header))
+                blobs, at = self._read(size), 0
+                for data, length in reports:
+                    self._events.append(Event(str(data["event"]), data, blobs[at : at + length]))
+                    at += length
+            except (ValueError, KeyError, TypeError) as error:
+                raise ServerGone(self._why(f"its report cannot be read ({error!r})")) from None
+        return self._events.popleft()
 
     def _read(self, size: int) -> bytes:
         while len(self._came) < size:
@@ -168,6 +197,8 @@ class ForkServer:
                 part = self._socket.recv(max(1 << 16, min(size - len(self._came), 1 << 20)))
             except TimeoutError:
                 raise ServerGone(self._why("it did not answer in time")) from None
+            except ConnectionResetError:  # it ended with something unread
+                part = b""
             except OSError as error:
                 raise ServerGone(self._why(f"its socket failed ({error})")) from None
             if not part:

@@ -250,14 +250,16 @@ async def _awaited(pairs: Pairs) -> AsyncIterator[tuple[Problem, Program]]:
 
 
 class _Bench:
-    """What one worker works with: a server for programs and, once it is needed, one for the problems' own code."""
+    """What one worker works with: a server for programs and, once they are needed, one for programs with numpy and one for the problems'
+    own code."""
 
     def __init__(self, start: Callable[[], ForkServer]) -> None:
         self._start = start
         self._servers: dict[str, ForkServer] = {}
 
-    def program(self) -> ForkServer:
-        return self._get("program")
+    def program(self, numpy: bool) -> ForkServer:
+        """Numpy makes a process three times as large, and every fork of it slower: programs that want it have a server of their own."""
+        return self._get("numpy" if numpy else "program")
 
     def checker(self) -> ForkServer:
         return self._get("checker")
@@ -285,24 +287,28 @@ def _run(trial: Trial, tier: str, bench: _Bench, limits: Limits) -> Sheet:
     if trial.plan.answers is None:
         return _noted(Sheet(trial, tier), bench, limits)
     checked = Checked(bench.checker(), limits.job(), trial.plan.answers)
-    sheet = _noted(Sheet(trial, tier, checked.decide), bench, limits)
-    checked.close()
+    try:
+        sheet = _noted(Sheet(trial, tier, checked.decide), bench, limits)
+        checked.close()
+    finally:
+        checked.hang_up()
     return sheet
 
 
 def _noted(sheet: Sheet, bench: _Bench, limits: Limits) -> Sheet:
     trial, apart = sheet.trial, sheet.trial.plan.apart
     job = _job(trial, limits, sheet.tokens)
+    server = bench.program(job["numpy"])
     if apart is not None:
-        for event in relay(bench.program(), bench.checker(), job, apart, lambda: trial.stop and sheet.failed):
+        for event in relay(server, bench.checker(), job, apart, lambda: trial.stop and sheet.failed):
             sheet.add(event)
         return sheet
     over = False
-    for event in bench.program().run(job):
+    for event in server.run(job):
         sheet.add(event)
         if trial.stop and sheet.failed and not over and event.kind == "test":
             over = True
-            bench.program().stop()
+            server.stop()
     return sheet
 
 

@@ -9,6 +9,7 @@ from .inside import values
 from .testcode import Apart
 
 _NO_LIMIT = 1 << 62
+_NONE_NAMED = values.encode({}, _NO_LIMIT)
 
 
 class Decision(NamedTuple):
@@ -46,7 +47,7 @@ class Plan(NamedTuple):
 
 def call(name: str, arguments: list[Any], named: dict[str, Any]) -> dict[str, str]:
     """One call as the sandbox reads it."""
-    return {"name": name, "args": values.encode(arguments, _NO_LIMIT), "kwargs": values.encode(named, _NO_LIMIT)}
+    return {"name": name, "args": values.encode(arguments, _NO_LIMIT), "kwargs": values.encode(named, _NO_LIMIT) if named else _NONE_NAMED}
 
 
 def results(blob: bytes) -> list[Any]:

@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from typing import Any
 
 from .forkserver import Event, ForkServer, ServerGone
 from .inside.values import Unsupported
+from .line import Broken, Line, Said
 from .plan import Answers, Decision, call, results
 from .testcode import Apart
 
@@ -27,13 +29,22 @@ class Session:
     for themselves. Raises ServerGone, as everything here."""
 
     def __init__(self, server: ForkServer, job: dict[str, Any], fresh: int = 1) -> None:
-        self._server, self._events = server, server.run({**job, "mode": "call", "tests": [], "stop": False, "fed": fresh})
-        self.cpu, self.over = 0.0, False
+        self._server, self._line = server, _line(job)
+        self._events = server.run({**job, "mode": "call", "tests": [], "stop": False, "fed": fresh}, self._line.theirs)
+        self.cpu, self.before, self.over = 0.0, 0.0, False  # CPU seconds of all, and of that, until the first call
         self.failed: Event | None = None
+        try:
+            self._load()
+        except BaseException:
+            self.hang_up()
+            raise
+
+    def _load(self) -> None:
         for kind in ("compile", "load"):
             event = self._next()
             if event is None or event.kind != kind:
                 raise ServerGone(f"the sandbox process reports {event} instead of {kind}")
+            self.before += float(event.data["cpu"])
             if event.data["status"] != "ok":
                 self.failed = event
                 return
@@ -47,20 +58,50 @@ class Session:
 
     def call(self, request: bytes, fresh: bool = False) -> Event:
         """What a call gave, as an event of kind "test". `fresh`: this call has the whole time limit for itself."""
-        if not self.over:
-            self._server.feed(request, fresh)
-            event = self._next()
-            if event is not None:
-                return event
-        return Event("test", _ENDED, b"")
+        if self.over:
+            return Event("test", _ENDED, b"")
+        if fresh:
+            self._line.fresh()
+            self._server.fresh()
+        try:
+            said = self._line.ask(request, self._server)
+        except Broken as error:
+            return _failure(error.kind, error.message)
+        if said is not None:
+            return _given(said)
+        if not self._server.has_events() and self._line.left <= 0:
+            self._server.expire()
+        return self._next() or Event("test", _ENDED, b"")
+
+    def hang_up(self) -> None:
+        """Only the line: for when the server is gone."""
+        self._line.close()
 
     def close(self) -> float:
         """End the process; its CPU time in seconds."""
+        self.hang_up()
         if not self.over:
             self._server.stop()
             while self._next() is not None:
                 pass
         return self.cpu
+
+
+def _line(job: dict[str, Any]) -> Line:
+    return Line(job["wall_seconds"], 2 * job["output_bytes"] + 4096)
+
+
+def _failure(kind: str, message: str) -> Event:
+    return Event("test", {"status": "error", "type": kind, "message": message, "line": None, "cpu": 0.0}, b"")
+
+
+def _given(said: Said) -> Event:
+    """What the program's process said of a call, as an event."""
+    status = said.header.get("status")
+    fields = {name: said.header.get(name) for name in ("type", "message", "line")}
+    if status != "ok" and not (status == "error" and isinstance(fields["type"], str)):
+        return _failure("BrokenReport", "the program wrote into the judge's channel")
+    return Event("test", {"status": status, "cpu": 0.0, **fields}, said.blob)
 
 
 def relay(program: ForkServer, checker: ForkServer, job: dict[str, Any], tests: Apart, over: Callable[[], bool]) -> Iterator[Event]:
@@ -69,12 +110,16 @@ def relay(program: ForkServer, checker: ForkServer, job: dict[str, Any], tests: 
     own = {name: value for name, value in job.items() if name != "tests"}
     for number, test in enumerate(job["tests"]):
         session = Session(program, own)
-        event = session.failed or _run_test(session, checker, {**own, "code": tests.helpers, "asks": list(tests.asks), "tests": [test]})
-        spent += session.close()
+        try:
+            event = session.failed or _run_test(session, checker, {**own, "code": tests.helpers, "asks": list(tests.asks), "tests": [test]})
+            spent += session.close()
+        finally:
+            session.hang_up()
         if session.failed is not None:
             yield session.failed
             break
-        yield event._replace(data={**event.data, "test": number})
+        cpu = float(event.data["cpu"]) or max(session.cpu - session.before, 0.0)
+        yield event._replace(data={**event.data, "test": number, "cpu": cpu})
         if over():
             break
     yield Event("end", {"cpu": spent}, b"")
@@ -82,26 +127,47 @@ def relay(program: ForkServer, checker: ForkServer, job: dict[str, Any], tests: 
 
 def _run_test(session: Session, checker: ForkServer, job: dict[str, Any]) -> Event:
     """One test in the checker, its calls handed on. The cause of a failure is the program's where the program raised it."""
-    events = checker.run({**job, "numpy": "numpy" in json.dumps(job["tests"]), "names": False, "stop": True})
     raised: Event | None = None
-    spent, final = 0.0, None
-    for event in events:
-        if event.kind == "ask":
-            given = session.call(event.blob)
-            spent = float(given.data["cpu"])
-            raised = given if given.data["status"] != "ok" else raised
-            if given.data["status"] != "ok" and given.data["type"] in _FINAL:
-                final = given
-                checker.stop()
-            else:
-                checker.feed(_answer(given))
-        elif event.kind == "test" and final is None:
-            final = _settled(event, raised, spent)
-        elif event.kind in ("compile", "load") and event.data["status"] != "ok":
-            raise ServerGone(f"the problem's own code cannot be loaded for its tests: {event.data['type']}: {event.data['message']}")
+    final = None
+    with closing(_line(job)) as line:
+        events = checker.run({**job, "numpy": "numpy" in json.dumps(job["tests"]), "names": False, "stop": True}, line.theirs)
+        for event in _with_asks(events, checker, line):
+            if event.kind == "ask":
+                given = session.call(event.blob)
+                raised = given if given.data["status"] != "ok" else raised
+                if given.data["status"] != "ok" and given.data["type"] in _FINAL:
+                    final = given
+                    checker.stop()
+                else:
+                    line.say(_answer(given))
+            elif event.kind == "test" and final is None:
+                final = _settled(event, raised)
+            elif event.kind in ("compile", "load") and event.data["status"] != "ok":
+                raise ServerGone(f"the problem's own code cannot be loaded for its tests: {event.data['type']}: {event.data['message']}")
     if final is None:
         raise ServerGone("the checker process ended without a word on the test")
     return final
+
+
+def _with_asks(events: Iterator[Event], checker: ForkServer, line: Line) -> Iterator[Event]:
+    """The events of a test, and between them those of kind "ask", which come by the line."""
+    yield next(events)  # this sends the job
+    late = False
+    while True:
+        try:
+            said = None if late else line.hear(checker)
+        except Broken as error:
+            raise ServerGone(f"the checker process talks nonsense: {error}") from None
+        if said is not None:
+            yield Event("ask", said.header, said.blob)
+            continue
+        if not late and line.left <= 0 and not checker.has_events():
+            late = True
+            checker.expire()
+        event = next(events)
+        yield event
+        if event.kind == "end":
+            return
 
 
 def _answer(given: Event) -> bytes:
@@ -111,8 +177,8 @@ def _answer(given: Event) -> bytes:
     return json.dumps({"type": str(given.data["type"])[:100], "message": str(given.data["message"])[:500]}).encode()
 
 
-def _settled(event: Event, raised: Event | None, spent: float) -> Event:
-    data = {**event.data, "cpu": spent, "line": None}
+def _settled(event: Event, raised: Event | None) -> Event:
+    data = {**event.data, "cpu": 0.0, "line": None}
     if data["status"] == "error":
         if raised is not None and raised.data["type"] == data["type"]:
             return raised
@@ -152,3 +218,8 @@ class Checked:
         if self._session is not None:
             self._session.close()
             self._session = None
+
+    def hang_up(self) -> None:
+        """For when a server is gone."""
+        if self._session is not None:
+            self._session.hang_up()

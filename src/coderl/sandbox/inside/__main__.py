@@ -6,7 +6,6 @@ Run by the judge as a fresh interpreter: `python -S -s -P -B -X utf8 <this file>
 process with a message on stderr: the judge decides whether to try with fewer.
 """
 
-import gc
 import json
 import os
 import signal
@@ -59,10 +58,10 @@ def serve(settings, layers, names):
         seccomp.install(seccomp.prepare(seccomp.server_filter(read_only="landlock" not in layers)))
     for name in [name for name in sys.modules if name.split(".")[0] == "inside"]:
         del sys.modules[name]
-    gc.freeze()
-    frames.send_message(settings["handle"], {"event": "ready", "layers": layers, "pid": os.getpid()})
+    state.rehearse(names)
+    frames.send_events(settings["handle"], [({"event": "ready", "layers": layers, "pid": os.getpid()}, b"")])
     try:
-        state.serve(names)
+        state.serve()
     except frames.Gone:
         pass
 

@@ -9,23 +9,31 @@ import struct
 import time
 
 HEADER = struct.Struct("<IIII")  # event, test number, length of the JSON header, length of the blob
-COMPILED, LOADED, TESTED, ASKED = 1, 2, 3, 4
+COMPILED, LOADED, TESTED = 1, 2, 3
 RANG = 256  # added to the event of a report behind which the bell rings
 LOST_CHANNEL = 97  # exit code of a child that cannot report
 FINE = {"status": "ok"}
 FINE_TEXT = json.dumps(FINE).encode()
-PAUSE, _QUIET = 0.002, 1 << 14  # seconds, bytes
+_QUIET = 1 << 14  # bytes
+
+
+def pause(job):
+    """Seconds for which a report may lie unread: none where it is waited for, 2 ms where the judge may stop the job at it, else 10 ms or
+    a hundredth of the time limit, so that the tests that end within it are not told apart."""
+    if "line" in job:
+        return 0.0
+    return 0.002 if job["stop"] else min(0.01, job["cpu_seconds"] / 100)
 
 
 class Channel:
     """Writes reports to the fork server: the data into one pipe, and into another, the bell, a byte that wakes it.
 
-    The bell rings at once where the server is waited for, else at most every 2 ms, so that short tests cost no change of process. What
-    was written is in the pipe and is read even if the child is dead by then.
+    The bell rings only when the last time is longer ago than the `pause` (seconds), so that short tests cost no change of process. What
+    was written is in the pipe and is read even if the child is dead by then; its end wakes the server too.
     """
 
-    def __init__(self, handle, bell, eager):
-        self.handle, self.bell, self.eager, self.pending = handle, bell, eager, 0
+    def __init__(self, handle, bell, pause):
+        self.handle, self.bell, self.pause, self.pending = handle, bell, pause, 0
         self.write, self.dumps, self.exit, self.now = os.write, json.dumps, os._exit, time.monotonic
         self.rung = self.now()
 
@@ -33,7 +41,7 @@ class Channel:
         text = FINE_TEXT if header is FINE else self.dumps(header).encode("utf-8", "replace")
         self.pending += HEADER.size + len(text) + len(blob)
         now = self.now()
-        due = self.eager or self.pending > _QUIET or now - self.rung > PAUSE
+        due = self.pending > _QUIET or now - self.rung >= self.pause
         self.send_bytes(HEADER.pack(event | RANG if due else event, test, len(text), len(blob)) + text + blob, due)
 
     def send_bytes(self, data, due=True):

@@ -22,7 +22,7 @@ import types
 from typing import Any
 
 from . import remote, values
-from .channel import ASKED, COMPILED, FINE, HEADER, LOADED, LOST_CHANNEL, RANG, TESTED, Channel
+from .channel import COMPILED, FINE, FINE_TEXT, HEADER, LOADED, LOST_CHANNEL, RANG, TESTED, Channel, pause
 
 FILENAME = "<program>"
 _CHUNK = 1 << 20
@@ -87,7 +87,7 @@ def compile_program(code, wrap):
 
 
 class Child:
-    """One forked process and its job. `streams` are the memory files for standard input and output, or None for call tests; `inbox` is
+    """One forked process and its job. `streams` are the memory files for standard input and output, or None for call tests; `line` is
     where calls of a job that is fed, and answers to a job that asks, come in."""
 
     def __init__(self):
@@ -102,8 +102,8 @@ class Child:
 
     def take(self, job, channel):
         self.job, self.channel, self.streams, self.names, self.null = job, channel, job["streams"], job["space"], job["null"]
-        letters = job["letters"]
-        self.inbox: Any = None if letters is None else remote.Inbox(letters, lambda exit=os._exit: exit(LOST_CHANNEL))
+        self.fed = "fed" in job
+        self.line: Any = remote.Line(job["line"], lambda exit=os._exit: exit(LOST_CHANNEL)) if "line" in job else None
         self.limit, self.draws = job["output_bytes"], "random" in job["code"]
         self.opens_files = "open(" in job["code"] or "FileIO(" in job["code"]
         self.recursion = sys.getrecursionlimit() + depth() + 2
@@ -205,8 +205,7 @@ class Child:
 
     def set_streams(self, text):
         """Fresh input and output. What the last test left open goes first: a file object that dies later would close the new ones."""
-        sys.stdin = sys.stdout = sys.stderr = self.stdout = None
-        vars(sys).update(__stdin__=None, __stdout__=None, __stderr__=None)
+        self.leave_streams()
         if self.opens_files:
             self.collect()
         source, target = self.streams
@@ -220,6 +219,10 @@ class Child:
         self.dup2(target, 1)
         self.dup2(self.null, 2)
         self.open_streams()
+
+    def leave_streams(self):
+        sys.stdin = sys.stdout = sys.stderr = self.stdout = None
+        vars(sys).update(__stdin__=None, __stdout__=None, __stderr__=None)
 
     def open_streams(self):
         self.use(self.stream(0, "r"), self.stream(1, "w"), self.stream(2, "w"))
@@ -264,24 +267,23 @@ class Child:
             self.run_call(space, number, test)
 
     def tests(self, first):
-        if "fed" not in self.job:
+        if not self.fed:
             yield from list(enumerate(self.job["tests"]))[first:]
             return
         while True:
-            yield first, self.inbox.receive()
-            first += 1
+            yield first, self.line.receive()
 
     def ask(self, call):
         """From test code: have the program called in the process where it lives, and wait for what it gives."""
-        self.channel.send(ASKED, self.number, FINE, call)
-        return self.inbox.receive()
+        self.line.send(b"", call)
+        return self.line.receive()
 
     def note(self, error):
         self.raised = error
 
     def run_call(self, space, number, test):
         self.reset()
-        self.number, self.raised, blob = number, None, b""
+        self.raised, blob = None, b""
         try:
             if "check" in test:
                 status = self.run_check(space, test)
@@ -296,7 +298,10 @@ class Child:
         except BaseException as error:
             status = {"status": "error", **describe(error)}
             del error
-        self.channel.send(TESTED, number, status, blob)
+        if self.fed:
+            self.line.send(FINE_TEXT if status is FINE else self.channel.dumps(status).encode("utf-8", "replace"), blob)
+        else:
+            self.channel.send(TESTED, number, status, blob)
         if status.get("type") == "MemoryLimit":
             self.exit(0)
 
@@ -371,7 +376,7 @@ def start(job, first, channel, close):
         gc.enable()
         os.chdir(job["folder"])
         confine(job["rlimits"], job["filter"])
-        CHILD.take(job, Channel(channel[0], channel[1], "fed" in job or "asks" in job)).run(first)
+        CHILD.take(job, Channel(channel[0], channel[1], pause(job))).run(first)
     except BaseException as error:
         try:
             os.write(channel[0], HEADER.pack(0, 0, 0, 0) + repr(error).encode())

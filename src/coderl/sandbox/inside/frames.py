@@ -1,4 +1,4 @@
-"""Messages between the judge and the fork server, both ways: length of a JSON object, length of a blob, the two."""
+"""Messages between the judge and the fork server, both ways: length of a JSON text, length of a blob, the two."""
 
 import json
 import os
@@ -28,13 +28,11 @@ def receive_message(handle):
     return message, receive(handle, blob)
 
 
-def send_message(handle, message, blob=b""):
-    text = json.dumps(message).encode()
-    send_bytes(handle, FRAME.pack(len(text), len(blob)) + text + blob)
-
-
-def send_bytes(handle, data):
-    view = memoryview(data)
+def send_events(handle, events):
+    """Reports, each a JSON object and the bytes that belong to it, in one message."""
+    text = json.dumps([[data, len(blob)] for data, blob in events]).encode()
+    blobs = b"".join([blob for _, blob in events])
+    view = memoryview(FRAME.pack(len(text), len(blobs)) + text + blobs)
     try:
         while view:
             view = view[os.write(handle, view) :]

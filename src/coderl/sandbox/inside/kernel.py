@@ -6,6 +6,7 @@ Used by the fork server before any program runs, and by the child just before it
 import ctypes
 import os
 import platform
+import struct
 
 libc = ctypes.CDLL(None, use_errno=True)
 _long, _text = ctypes.c_long, ctypes.c_char_p
@@ -15,6 +16,21 @@ libc.mount.argtypes = [_text, _text, _text, ctypes.c_ulong, _text]
 libc.umount2.argtypes = [_text, ctypes.c_int]
 libc.unshare.argtypes = [ctypes.c_int]
 
+
+class _Buffer(ctypes.Structure):
+    _fields_ = [("base", ctypes.c_void_p), ("length", ctypes.c_size_t)]
+
+
+class _Message(ctypes.Structure):
+    _fields_ = [
+        *(("name", ctypes.c_void_p), ("name_length", ctypes.c_uint32), ("buffers", ctypes.POINTER(_Buffer)), ("count", ctypes.c_size_t)),
+        *(("control", ctypes.c_void_p), ("control_length", ctypes.c_size_t), ("flags", ctypes.c_int)),
+    ]
+
+
+libc.recvmsg.argtypes = [ctypes.c_int, ctypes.POINTER(_Message), ctypes.c_int]
+libc.recvmsg.restype = ctypes.c_ssize_t
+_CONTROL = struct.Struct("@Niii4x")  # length, level, type, the descriptor
 MACHINE = platform.machine()
 _plain_fork = ctypes.PyDLL(None).fork  # keeps the interpreter's lock, as a fork must
 _plain_fork.argtypes = []
@@ -30,6 +46,18 @@ def fork():
     if pid < 0:
         raise OSError(ctypes.get_errno(), "fork failed")
     return pid
+
+
+def receive_handle(socket):
+    """The file descriptor that came with the next byte. Raises OSError when none did."""
+    byte, control = ctypes.create_string_buffer(1), ctypes.create_string_buffer(_CONTROL.size)
+    buffer = _Buffer(ctypes.addressof(byte), 1)
+    message = _Message(None, 0, ctypes.pointer(buffer), 1, ctypes.addressof(control), _CONTROL.size, 0)
+    _check(libc.recvmsg(socket, ctypes.byref(message), 0), "recvmsg")
+    _, level, kind, handle = _CONTROL.unpack(control.raw)
+    if (level, kind) != (1, 1):  # SOL_SOCKET, SCM_RIGHTS
+        raise OSError(0, "no file descriptor came with the job")
+    return handle
 
 
 def _check(result, what):

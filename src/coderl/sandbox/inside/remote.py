@@ -1,69 +1,50 @@
-"""Calls between two sandboxed processes that share nothing: what they say is passed on by their servers and by the judge.
+"""Calls between two sandboxed processes that share nothing: what they say is passed on by the judge.
 
-The child's end is an `Inbox`: letters lie in a memory file, one at a time, and a pipe rings when there is one. The server's end is
-`Letters`; it never waits for the child, which may be a program that does not read. What a program does to its own inbox harms its
-own input only. In the process that runs test code, `stub` makes the functions that stand for those of the program.
+Each of the two has a line of its own, a socket pair made for this one job, whose other end the judge holds: the servers watch the time
+and stay out of the way. What a program does to its line harms its own input only. In the process that runs test code, `stub` makes the
+functions that stand for those of the program.
 """
 
 import builtins
 import json
 import os
-import struct
 
 from . import values
-
-LENGTH = struct.Struct("<Q")
-
-
-class Letters:
-    """The server's end."""
-
-    def __init__(self):
-        self.file = os.memfd_create("letters")
-        self.reading, self.writing = os.pipe()
-        os.set_blocking(self.writing, False)
-
-    def deliver(self, blob):
-        """Put a letter in and ring. A child that is gone, or filled the pipe, gets nothing: its server finds out why."""
-        try:
-            os.ftruncate(self.file, 0)
-            position = 0
-            while position < len(blob):
-                position += os.pwrite(self.file, blob[position:], position)
-            os.write(self.writing, LENGTH.pack(len(blob)))
-        except OSError:
-            pass
-
-    def forked(self):
-        """The parent has no use for the child's ends."""
-        os.close(self.reading)
-
-    def close(self):
-        os.close(self.file)
-        os.close(self.writing)
+from .frames import FRAME
 
 
-class Inbox:
-    """The child's end. `lost` is called when the letters do not come as they should."""
+class Line:
+    """The child's end of its line to the judge. `lost` is called when it is cut or carries nonsense."""
 
-    def __init__(self, letters, lost):
-        os.close(letters.writing)
-        self.bell, self.file, self.lost = letters.reading, letters.file, lost
-        self.read, self.pread, self.loads = os.read, os.pread, json.loads
+    def __init__(self, handle, lost):
+        self.handle, self.lost = handle, lost
+        self.read, self.write, self.loads = os.read, os.write, json.loads
+        self.pack, self.unpack, self.size = FRAME.pack, FRAME.unpack, FRAME.size
 
     def receive(self):
-        """The next letter, read as JSON; waits for it."""
+        """The next message, read as JSON; waits for it."""
         try:
-            (size,) = LENGTH.unpack(self.read(self.bell, LENGTH.size))
-            parts, position = [], 0
-            while position < size:
-                part = self.pread(self.file, min(size - position, 1 << 24), position)
-                if not part:
-                    self.lost()
-                parts.append(part)
-                position += len(part)
-            return self.loads(b"".join(parts))
-        except (OSError, ValueError, struct.error):
+            text, blob = self.unpack(self.take(self.size))
+            return self.loads(self.take(text + blob))
+        except (OSError, ValueError):
+            self.lost()
+
+    def take(self, size):
+        parts = []
+        while size:
+            part = self.read(self.handle, min(size, 1 << 20))
+            if not part:
+                self.lost()
+            parts.append(part)
+            size -= len(part)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def send(self, text, blob):
+        view = memoryview(self.pack(len(text), len(blob)) + text + blob)
+        try:
+            while view:
+                view = view[self.write(self.handle, view) :]
+        except OSError:
             self.lost()
 
 

@@ -12,7 +12,7 @@ import signal
 import sys
 import time
 
-from . import channel, kernel, remote
+from . import channel, kernel
 from . import child as children
 from .frames import receive_message
 
@@ -49,10 +49,9 @@ class Run:
         self.server, self.job, self.test, self.phase, self.cpu = server, job, first, "compile", 0.0
         self.first, self.buffer, self.open = first, bytearray(), True
         self.status: int | None = None
-        self.fed, self.idle = "fed" in job, None
-        self.letters = remote.Letters() if "fed" in job or "asks" in job else None
+        self.pause, self.lined = channel.pause(job), "line" in job
         streams = (os.memfd_create("in"), os.memfd_create("out")) if job["mode"] == "stdin" else None
-        job.update(streams=streams, letters=self.letters, space=names)
+        job.update(streams=streams, space=names)
         self.reports, writing = os.pipe()
         self.bell, ringing = os.pipe()
         os.set_blocking(self.reports, False)
@@ -64,9 +63,7 @@ class Run:
             if not server.spaces:
                 detach(server.secure)
             children.start(job, first, (writing, ringing), (server.handle, self.reports, self.bell, server.statm))
-        if self.letters is not None:
-            self.letters.forked()
-        for handle in (writing, ringing, *(streams or ())):
+        for handle in (writing, ringing, *(streams or ()), *((job["line"],) if self.lined else ())):
             os.close(handle)
         self.clock = Watch(self.pid)
         self.poll = select.poll()
@@ -83,14 +80,12 @@ class Run:
             self.end()
             os.close(self.reports)
             os.close(self.bell)
-            if self.letters is not None:
-                self.letters.close()
 
     def loop(self):
         while True:
             cpu, wall = self.clock.used()
-            if self.idle is not None:
-                wall = 0.0  # it waits for the judge
+            if self.lined and self.phase == "test":
+                wall = 0.0  # the judge knows who waits for whom, and for how long
             if cpu >= self.job["cpu_seconds"] or wall >= self.job["wall_seconds"]:
                 where = (self.test, self.phase)
                 done, result = self.read(rang=False)
@@ -107,27 +102,22 @@ class Run:
                 wait = min(wait, 0.005)
             for handle, event in self.poll.poll(max(1.0, wait * 1000)):
                 if handle == self.server.handle:
-                    if self.stopped():
+                    if self.told():
                         return None
                 elif event:
                     done, result = self.rung()
                     if done:
                         return result
 
-    def stopped(self):
-        message, blob = receive_message(self.server.handle)
-        if message.get("feed") == self.job["number"] and self.letters is not None:
-            self.resume(message["fresh"])
-            self.letters.deliver(blob)
-        return message.get("stop") == self.job["number"]
-
-    def resume(self, fresh):
-        """What the child waited for is there. `fresh`: its time starts anew; else only the waiting does not count."""
-        if fresh:
+    def told(self):
+        """What the judge says: True when the job is over."""
+        message, _ = receive_message(self.server.handle)
+        number = self.job["number"]
+        if message.get("fresh") == number:
             self.clock.restart()
-        elif self.idle is not None:
-            self.clock.wall_mark += time.monotonic() - self.idle
-        self.idle = None
+        if message.get("expire") == number:
+            self.give_up("Timeout", self.timeout_message(0.0))
+        return number in (message.get("stop"), message.get("expire"))
 
     def timeout_message(self, cpu):
         limit = self.job["cpu_seconds"]
@@ -166,11 +156,10 @@ class Run:
         return found
 
     def divide(self, bells, rang):
-        """CPU and wall time of each report: those without a bell ended within its pause; the rest of the time is of those with one."""
-        used, count = self.clock.used(), len(bells)
-        short = [min(part, channel.PAUSE) / count for part in used]
-        ringing = sum(bells)
-        long = [few + (part - few * count) / ringing for part, few in zip(used, short)] if ringing else short
+        """CPU time of each report: those without a bell ended within its pause; the rest of the time is of those with one."""
+        used, count, ringing = self.clock.used()[0], len(bells), sum(bells)
+        short = min(used, self.pause) / count
+        long = short + (used - short * count) / ringing if ringing else short
         self.shares = [long if bell else short for bell in bells]
         self.due = rang
 
@@ -184,9 +173,8 @@ class Run:
             if event == 0:
                 sys.exit(f"the child could not start: {bytes(self.buffer[size:])!r}")
             expected = {"compile": channel.COMPILED, "load": channel.LOADED, "test": channel.TESTED}[self.phase]
-            event &= ~channel.RANG
-            asks = event == channel.ASKED and self.phase == "test" and "asks" in self.job
-            if not (event == expected or asks) or test != self.test or header > _HEADER_LIMIT or self.idle is not None:
+            fed = "fed" in self.job and self.phase == "test"  # then results come by the line
+            if event & ~channel.RANG != expected or test != self.test or header > _HEADER_LIMIT or fed:
                 return True, self.give_up("BrokenReport", "the program wrote into the judge's channel")
             if blob > 2 * self.job["output_bytes"] + 4096:
                 return True, self.give_up("OutputLimit", f"a result of more than {self.job['output_bytes']} bytes")
@@ -194,42 +182,28 @@ class Run:
                 break
             text, rest = bytes(self.buffer[size : size + header]), bytes(self.buffer[size + header : size + header + blob])
             del self.buffer[: size + header + blob]
-            over = self.ask(rest) if asks else self.report(text, rest)
-            if over:
+            if self.report(text, rest):
                 return True, None
         return False, None
-
-    def ask(self, blob):
-        """Pass on a question of test code."""
-        self.server.say({"event": "ask", "test": self.test}, blob)
-        self.idle = time.monotonic()
 
     def report(self, text, blob):
         """Pass on one whole report; True when the job is over."""
         try:
             header = channel.FINE if text == channel.FINE_TEXT else json.loads(text)
             status = str(header["status"])
-            fields = {name: header.get(name) for name in ("type", "message", "line", "token")}
+            fields = {} if header is channel.FINE else {name: header.get(name) for name in ("type", "message", "line", "token")}
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             fields, status, blob = {"type": "BrokenReport", "message": "the program wrote into the judge's channel", "line": None}, "error", b""
         phase = self.phase
-        cpu, wall = self.shares.pop(0)
-        if self.due and not self.shares and (phase != "test" or not self.fed):
+        cpu = self.shares.pop(0)
+        if self.due and not self.shares:
             self.clock.restart()
-        self.server.say({"event": phase, "test": self.test, "status": status, "cpu": cpu, "wall": wall, **fields}, blob)
+        self.server.say({"event": phase, "test": self.test, "status": status, "cpu": round(cpu, 6), **fields}, blob)
         if phase != "test":
             self.phase = "test" if phase == "load" or self.job["mode"] == "stdin" else "load"
-            self.wait_if_fed()
             return status != "ok"
         self.test += 1
-        self.wait_if_fed()
-        if self.fed:
-            return False
         return self.test >= len(self.job["tests"]) or (self.job["stop"] and status != "ok")
-
-    def wait_if_fed(self):
-        if self.fed and self.phase == "test":
-            self.idle = time.monotonic()
 
     def ended(self):
         if self.status is None:
@@ -270,11 +244,11 @@ class Run:
     def give_up(self, kind, message):
         """Report the failure of the current test; returns the test at which a new fork goes on, or None."""
         line = self.where() if kind == "Timeout" and self.status is None else None
-        cpu, wall = self.clock.used()
+        cpu, _ = self.clock.used()
         self.end()
         cpu = max(cpu, self.cpu - self.clock.cpu_mark)
         fields = {"type": kind, "message": message, "line": line}
-        self.server.say({"event": self.phase, "test": self.test, "status": "error", "cpu": cpu, "wall": wall, **fields})
+        self.server.say({"event": self.phase, "test": self.test, "status": "error", "cpu": cpu, **fields})
         if self.phase != "test" or self.job["stop"]:
             return None
         return self.test + 1

@@ -131,13 +131,16 @@ _FLATTEN: tuple[tuple[type, Callable[[Any], Any]], ...] = (  # each gives a valu
 )
 
 
+_to_text = json.JSONEncoder(allow_nan=False, separators=(",", ":")).encode
+
+
 def encode(value: Any, limit: int, iterators: bool = False, plain: Callable[[Any], Any] | None = None) -> str:
     """The value as JSON text of at most about `limit` characters.
 
     `iterators`: exhaust generators, maps, ranges and views. `plain`: a function that may turn a foreign scalar into a built-in one.
     Raises Unsupported or TooLarge.
     """
-    return json.dumps(_Encoder(limit, iterators, plain).encode(value, 0), allow_nan=False, separators=(",", ":"))
+    return _to_text(_Encoder(limit, iterators, plain).encode(value, 0))
 
 
 def decode(text: str | bytes) -> Any:
