@@ -57,7 +57,7 @@ class Config:
     allow_unsandboxed: bool = False
     """with --verdicts: go on where the machine gives no isolation; programs can then do what you can do"""
     logprobs: bool = False
-    """keep each token's log-probability as drawn (`sampling_logprobs`): what on-policy training needs; files grow by half"""
+    """keep each token's log-probability as drawn (`sampling_logprobs`): what on-policy training needs; files grow by more than half"""
     engine: Literal["auto", "torch", "ctranslate2", "ctranslate2-int8", "vllm"] = "auto"
     """what writes the programs; auto = torch, or vllm for a decoder-only model on a GPU (docs/engines.md)"""
     workers: int = os.cpu_count() or 1
