@@ -299,8 +299,7 @@ def spread(problems: Sequence[Problem], tokenizer: PreTrainedTokenizerBase, leng
     return f"{work}: one process {one:,.0f} programs a second of the clock, two processes {two:,.0f} ({two / one:.2f} times)."
 
 
-def section(rows: Sequence[str], driven: Sequence[str], processes: str, lengths: Sequence[int], callback: float) -> list[str]:
-    commit = git_commit()
+def section(rows: Sequence[str], driven: Sequence[str], processes: str, lengths: Sequence[int], callback: float, commit: str) -> list[str]:
     return [
         f"Command: `python bench/generation.py`, commit {commit}, {platform.platform()}, {os.cpu_count()} cores, torch {torch.__version__}, "
         f"CTranslate2 {ctranslate2.__version__}, Python {platform.python_version()}, load {os.getloadavg()[0]:.1f}.",
@@ -324,6 +323,7 @@ def section(rows: Sequence[str], driven: Sequence[str], processes: str, lengths:
 
 def main() -> None:
     torch.set_num_threads(1)
+    commit = git_commit() or "unknown"  # of the code that is loaded: the tree may move on meanwhile
     problems, tokenizer, prompts, lengths = mini_texts(300)
     length = round(mean(lengths))
     processes = spread(problems[:60], tokenizer, length, 3)
@@ -337,7 +337,7 @@ def main() -> None:
     callback = callback_seconds(translator(default, "float32"), job(prompts, lengths, 25, 20))
     rows = compare("0.62M", default, [job(prompts, lengths, 25, 20), job(prompts, lengths, 3, 200)], 5, callback)
     rows += compare("60M", middle, [job(prompts, lengths, 4, 20), job(prompts, lengths, 1, 200)], 3, callback)
-    put_section(HERE / "RESULTS.md", TITLE, section(rows, driven, processes, lengths, callback))
+    put_section(HERE / "RESULTS.md", TITLE, section(rows, driven, processes, lengths, callback, commit))
 
 
 if __name__ == "__main__":

@@ -58,6 +58,7 @@ def as_batch(values: dict[str, Tensor]) -> Batch:
         weights=values.get("rewards", torch.zeros(values["labels"].shape)),
         outcomes=torch.zeros(size, dtype=torch.long),
         supervised=torch.zeros(size, dtype=torch.bool),
+        old_log_probs=torch.zeros(values["labels"].shape),
     )
 
 

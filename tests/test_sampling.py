@@ -120,14 +120,9 @@ def test_a_process_that_dies_ends_the_stage_with_a_sentence(folder, problems):
             list(stream)
 
 
-def test_an_error_in_a_process_is_raised_here(folder, problems, monkeypatch):
-    def fails(model, requests, seed, rows):
-        raise UsageError("no such thing")
-        yield
-
-    monkeypatch.setattr(sampling, "generate", fails)  # forked processes have it too
-    with writers(folder, SETTINGS, 2) as write:
-        with pytest.raises(UsageError, match="no such thing"):
+def test_an_error_in_a_process_is_raised_here(folder, problems):
+    with writers(folder, SETTINGS._replace(decoding=Decoding(temperature=-1.0)), 2) as write:
+        with pytest.raises(UsageError, match="temperature is -1"):
             list(write(tasks_for(problems, 2)))
 
 

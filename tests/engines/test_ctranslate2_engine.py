@@ -194,6 +194,9 @@ def test_errors_say_what_to_do(tmp_path, monkeypatch):
         patch.setattr(tempfile, "mkdtemp", full)
         with pytest.raises(ModelError, match=r"cannot be written \(No space left on device\); copy the model"):
             engine.converted(tmp_path, "float32")
+    (tmp_path / "model.safetensors").write_bytes(b"torn")
+    with pytest.raises(ModelError, match=r"cannot be loaded .*; save the model again"):
+        engine.converted(tmp_path, "float32")
     (tmp_path / "config.json").write_text('{"model_type": "gpt2"}')
     with pytest.raises(ModelError, match="'gpt2'; engine ctranslate2 takes 't5'"):
         engine.converted(tmp_path, "float32")

@@ -2,7 +2,7 @@
 
 `auto` takes torch, except for decoder-only models on a GPU where vLLM is installed. For encoder-decoders on CPUs the rule is measured
 (bench/generation.py, docs/engines.md): CTranslate2 in float32 did not beat the torch engine at 0.6, 60 or 220 million parameters. In int8
-it does at 220 million, by a tenth, but then another model writes the programs, which has to be asked for.
+it does at 220 million (1.1 to 1.3 times), but then another model writes the programs, which has to be asked for.
 """
 
 from __future__ import annotations

@@ -28,6 +28,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 from transformers import T5Config, T5ForConditionalGeneration
 
@@ -79,7 +80,7 @@ def converted(directory: str | Path, compute_type: str) -> Converted:
 
     Raises:
         UsageError: the package is not installed.
-        ModelError: the directory holds no T5 model, or the conversion cannot be written beside it.
+        ModelError: the directory holds no T5 model that can be loaded, or the conversion cannot be written beside it.
     """
     installed()
     directory = Path(directory)
@@ -88,8 +89,9 @@ def converted(directory: str | Path, compute_type: str) -> Converted:
         raise ModelError(f"{directory}/config.json has model_type {config.get('model_type')!r}; engine ctranslate2 takes 't5': use --engine torch")
     target = directory / f"ctranslate2-{compute_type}-{weights_digest(directory)}"
     if not target.is_dir():
+        model = _load(directory)
         try:
-            _convert(directory, compute_type, target)
+            _convert(model, compute_type, target)
         except OSError as error:
             raise ModelError(
                 f"{target} cannot be written ({error.strerror}); copy the model to a folder that can be written, or take --engine torch"
@@ -100,9 +102,16 @@ def converted(directory: str | Path, compute_type: str) -> Converted:
     return Converted(target, compute_type, whole.vocab_size, whole.eos_token_id)
 
 
-def _convert(directory: Path, compute_type: str, target: Path) -> None:
+def _load(directory: Path) -> T5ForConditionalGeneration:
+    try:
+        return T5ForConditionalGeneration.from_pretrained(str(directory), local_files_only=True, dtype=torch.float32)
+    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
+        raise ModelError(f"{directory} cannot be loaded ({str(error).splitlines()[0]}); save the model again or check the folder") from None
+
+
+def _convert(model: T5ForConditionalGeneration, compute_type: str, target: Path) -> None:
     """Into a folder of another name, which then takes its place: a reader sees nothing or the whole. Older conversions go."""
-    model = T5ForConditionalGeneration.from_pretrained(str(directory), local_files_only=True, dtype=torch.float32)
+    directory = target.parent
     part = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=directory))
     try:
         specification(model, compute_type).save(str(part))
