@@ -65,7 +65,7 @@ def test_the_control_gets_what_all_of_coderl_cost():
     control = next(s for s in chain(FULL) if s.name == "control")
     assert set(control.budget_of) == {*CODERL_STEPS, "no-critic"}
     costs = {name: StepCost(name, (), 10.0, 1.0) for name in (*CODERL_STEPS, "no-critic", "control", "coderl", "warm-start")}
-    assert arm_costs(costs) == {"warm-start": 10, "control": 10, "no-critic": 40, "coderl": 60}
+    assert arm_costs(costs) == {"warm-start": 10, "control": 10, "no-critic": 30, "coderl": 50}
 
 
 def result(name, passes):

@@ -74,7 +74,7 @@ class Scale(NamedTuple):
 
 FULL = Scale(
     train=1200,
-    tests_only=1600,
+    tests_only=2800,
     validation=200,
     heldout=600,
     sources=("list", "range", "between", "digits", "words", "letters"),
@@ -112,7 +112,7 @@ ARMS = {
     "coderl": "CodeRL",
 }
 PRELOAD = ("coderl.sampling", "coderl.fitting", "coderl.models.critic", "transformers.models.t5.modeling_t5")
-CODERL_STEPS = ("sample", "grade", "grade-greedy", "critic", "score")
+CODERL_STEPS = ("sample", "grade-greedy", "critic", "score")
 
 
 def main(config: Config) -> None:
@@ -187,8 +187,8 @@ class Chain(NamedTuple):
 
         s, p, cores = self.scale, self.paths, self.config.cores
         drawn = ("--out", p.samples("programs"), "--greedy", p.samples("greedy"), "-n", s.samples, "--temperature", s.temperature, "--workers", cores)
-        sample = words("sample", "--model", p.actor("warm-start"), "--problems", p.problems("train_tests_only"), *drawn, *self.seed)
-        judged = self.grade("train_tests_only", p.samples("programs"), p.samples("verdicts"), cores)
+        judged = ("--verdicts", p.samples("verdicts"), "--stop-at-first-failure", *self.unsafe)
+        sample = words("sample", "--model", p.actor("warm-start"), "--problems", p.problems("train_tests_only"), *drawn, *judged, *self.seed)
         greedy = self.grade("train_tests_only", p.samples("greedy"), p.samples("greedy_verdicts"), cores)
         size = ("--updates", s.critic_updates, "--learning-rate", s.critic_rate, "--batch-tokens", 4096)
         critic = words(
@@ -205,10 +205,9 @@ class Chain(NamedTuple):
         )
         score = words("score", "--critic", p.folder / "critic" / "critic", *self.of_samples(), "--out", p.samples("scores"))
         return [
-            Step("sample", "the actor writes programs for problems that have only tests", sample, ("warm-start",), cores),
-            Step("grade", "unit tests judge them", judged, ("sample",), cores),
+            Step("sample", "the actor writes programs for problems that have only tests, and unit tests judge them", sample, ("warm-start",), cores),
             Step("grade-greedy", "unit tests judge the greedy programs: the baseline", greedy, ("sample",), cores),
-            Step("critic", "a critic learns to predict the verdicts", critic, ("grade",)),
+            Step("critic", "a critic learns to predict the verdicts", critic, ("sample",)),
             Step("score", "the critic gives every token its value", score, ("critic",)),
         ]
 
@@ -223,7 +222,7 @@ class Chain(NamedTuple):
         # with and without critic the fine-tuning takes the same steps on the same programs, so the cost of the one stands for the other
         budget = (*CODERL_STEPS, "no-critic")
         return [
-            Step("no-critic", "fine-tuning without critic", self.finetune("no-critic"), ("grade", "grade-greedy")),
+            Step("no-critic", "fine-tuning without critic", self.finetune("no-critic"), ("grade-greedy",)),
             Step("control", "control: more cross-entropy for the CPU time of CodeRL", self.supervised("control", *more), ("warm-start",), 1, budget),
             Step("coderl", "CodeRL: fine-tuning with the critic's token values", scored, ("score", "grade-greedy")),
         ]
@@ -233,7 +232,7 @@ class Chain(NamedTuple):
         from ..pipeline import Step
 
         checked = ("--problems", self.paths.problems("train"), "--out", self.paths.folder / "validate" / "verdicts.jsonl", "--workers", 1)
-        return Step("validate", "checking the reference solutions in the judge", words("validate", *checked, *self.unsafe), ("grade",))
+        return Step("validate", "checking the reference solutions in the judge", words("validate", *checked, *self.unsafe), ("sample",))
 
     def supervised(self, arm: str, *more: object) -> tuple[str, ...]:
         """Cross-entropy on the references, with looks at the validation problems."""
@@ -267,14 +266,14 @@ class Chain(NamedTuple):
         workers = self.config.cores if arm == "control" else 1  # the control comes last and has the machine for itself
         model = ("--model", self.paths.actor(arm), "--problems", self.paths.problems("heldout"))
         drawn = ("--out", programs, "--greedy", greedy, "-n", self.scale.evaluation_samples, "--workers", workers, "--seed", self.config.seed + 1)
+        alongside = ("--verdicts", verdicts, "--stop-at-first-failure", *self.unsafe)
         judged = ("--problems", self.paths.problems("heldout"), "--verdicts", verdicts, "--greedy", greedy_verdicts)
         asked = ("--k", *(k for k in (1, 5) if k <= self.scale.evaluation_samples))
         names = ("--out", out / "results.json", "--name", ARMS[arm])
         return [
-            Step(f"write-{arm}", f"held-out programs of: {ARMS[arm]}", words("sample", *model, *drawn), (arm,)),
-            Step(f"judge-{arm}", "judging them", self.grade("heldout", programs, verdicts, workers), (f"write-{arm}",)),
+            Step(f"write-{arm}", f"held-out programs, judged, of: {ARMS[arm]}", words("sample", *model, *drawn, *alongside), (arm,)),
             Step(f"judge-greedy-{arm}", "judging the greedy ones", self.grade("heldout", greedy, greedy_verdicts, 1), (f"write-{arm}",)),
-            Step(f"evaluate-{arm}", "pass@k", words("evaluate", *judged, *asked, *names, *self.seed), (f"judge-{arm}", f"judge-greedy-{arm}")),
+            Step(f"evaluate-{arm}", "pass@k", words("evaluate", *judged, *asked, *names, *self.seed), (f"judge-greedy-{arm}",)),
         ]
 
 
@@ -294,7 +293,7 @@ def arm_costs(costs: Mapping[str, StepCost]) -> dict[str, float]:
     """CPU seconds of each arm beyond the warm start; the warm start's own for itself. Looks at validation problems
     count, the final evaluation does not."""
     shared = sum(costs[name].cpu_seconds for name in CODERL_STEPS)
-    sampled = sum(costs[name].cpu_seconds for name in ("sample", "grade", "grade-greedy"))
+    sampled = sum(costs[name].cpu_seconds for name in ("sample", "grade-greedy"))
     return {
         "warm-start": costs["warm-start"].cpu_seconds,
         "control": costs["control"].cpu_seconds,

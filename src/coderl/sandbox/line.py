@@ -11,7 +11,6 @@ import json
 import select
 import socket
 import time
-from contextlib import suppress
 from typing import Any, NamedTuple, Protocol
 
 from .inside.frames import FRAME
@@ -48,9 +47,11 @@ class Line:
     def __init__(self, seconds: float, limit: int) -> None:
         self.seconds, self.limit, self.left = seconds, limit, seconds
         self._mine, self.theirs = socket.socketpair()
-        self._came = bytearray()
-        self._poll = select.poll()
-        self._open = True
+        self._mine.setblocking(False)
+        self._came, self._open = bytearray(), True
+        self._poll, self._room = select.poll(), select.poll()
+        self._poll.register(self._mine, select.POLLIN)
+        self._room.register(self._mine, select.POLLOUT)
 
     def close(self) -> None:
         self._mine.close()
@@ -62,25 +63,23 @@ class Line:
 
     def ask(self, request: bytes, server: Server) -> Said | None:
         """Send a request and wait for the answer. None and Broken: see `hear`; an answer that is there before its question is Broken."""
-        self._mine.setblocking(False)
-        try:
-            if self._came or self._mine.recv(1):
-                raise Broken("BrokenReport", "the program wrote into the judge's channel")
-            self._open = False
-        except BlockingIOError:
-            pass
-        except OSError:
-            self._open = False
+        if self._came or self._read():
+            raise Broken("BrokenReport", "the program wrote into the judge's channel")
         self.say(request)
         return self.hear(server)
 
     def say(self, text: bytes) -> None:
         """Send a message. A process that is gone, or does not read, gets none: its server or its time says so."""
-        start = time.monotonic()
-        self._mine.settimeout(max(self.left, 0.001))
-        with suppress(OSError):
-            self._mine.sendall(FRAME.pack(len(text), 0) + text)
-        self.left -= time.monotonic() - start
+        start, view = time.monotonic(), memoryview(FRAME.pack(len(text), 0) + text)
+        while view and self.left > 0:
+            try:
+                view = view[self._mine.send(view) :]
+            except BlockingIOError:
+                self._room.poll(1000 * self.left + 1)
+                now = time.monotonic()
+                self.left, start = self.left - (now - start), now
+            except OSError:
+                return
 
     def hear(self, server: Server) -> Said | None:
         """The next message; None: its server has something to say, or `left` is used up. Raises Broken."""
@@ -97,17 +96,23 @@ class Line:
     def _more(self, server: Server, seconds: float) -> bool:
         """Wait for either; False where there is nothing more to read here."""
         self._poll.register(server.fileno(), select.POLLIN)
-        if self._open:
-            self._poll.register(self._mine, select.POLLIN)
         ready = {handle for handle, _ in self._poll.poll(1000 * seconds + 1)}
-        if self._mine.fileno() in ready:
-            with suppress(OSError):
-                if part := self._mine.recv(1 << 18):
-                    self._came += part
-                    return True
-            self._poll.unregister(self._mine)  # cut; the server will say why
-            self._open = False
-            return server.fileno() not in ready
+        return self._mine.fileno() in ready and (self._read() or server.fileno() not in ready)
+
+    def _read(self) -> bool:
+        """Take in what is there; False: nothing. A line that is cut is not listened to any more: the server will say why."""
+        if not self._open:
+            return False
+        try:
+            if part := self._mine.recv(1 << 18):
+                self._came += part
+                return True
+        except BlockingIOError:
+            return False
+        except OSError:
+            pass
+        self._poll.unregister(self._mine)
+        self._open = False
         return False
 
     def _whole(self) -> Said | None:
