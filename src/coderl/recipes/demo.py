@@ -74,7 +74,7 @@ class Scale(NamedTuple):
 
 FULL = Scale(
     train=1200,
-    tests_only=2800,
+    tests_only=2000,
     validation=200,
     heldout=600,
     sources=("list", "range", "between", "digits", "words", "letters"),

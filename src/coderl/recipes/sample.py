@@ -233,7 +233,7 @@ def judge_alongside(config: Config, problems: Sequence[Problem]) -> Iterator[Jud
     by_id: Mapping[str, Problem] = {p.id: p for p in problems}
     grade.drop_unjudged(grade.Config(config.problems, config.out, config.verdicts))
     with AppendStore(config.verdicts, Verdict, grade.verdict_key) as store:
-        with Judge(1, allow_unsandboxed=config.allow_unsandboxed) as judge:
+        with Judge(config.workers, allow_unsandboxed=config.allow_unsandboxed) as judge:
             for problem in problems:
                 judge.check(problem, config.tests)
             print(f"isolation tier {judge.tier}" + (f"; {len(store)} programs are judged already" if len(store) else ""))
