@@ -249,7 +249,9 @@ def numbers(stage: str) -> list[str]:
 @pytest.mark.parametrize("stage, name", [(s, n) for s in cli.STAGES for n in numbers(s)], ids=lambda v: v.replace(" ", "-"))
 def test_a_number_out_of_bounds(stage: str, name: str, files: Files, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """Minus one is wrong for every number of every stage; it is told before anything is read or written."""
-    needed = COMMANDS.get(stage, "--model {actor} --problems {problems} --out {out}" if stage == "rounds" else "--out {out}").format(**files, out=tmp_path / "out")
+    needed = COMMANDS.get(stage, "--model {actor} --problems {problems} --out {out}" if stage == "rounds" else "--out {out}").format(
+        **files, out=tmp_path / "out"
+    )
     if stage.startswith("problems ") and stage != "problems jsonl" and stage != "problems mini":
         needed += f" --source {tmp_path}"
     flag = "--" + name.replace("_", "-")

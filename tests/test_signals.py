@@ -115,7 +115,7 @@ IDS = [*TOKENIZER.encode(TEXT, add_special_tokens=False), 2]
 def test_the_line_of_the_error_is_penalised():
     # all tokens -1; those of line 2 get -0.3 * T / (E - S) on top
     one = judged("q", 0, IDS, Outcome.RUNTIME_ERROR, error_type="NameError", error_line=2)
-    found = signal(lambda samples: torch.tensor([-1.0]), signals.on_error_line(TOKENIZER), [one], scaled=False)
+    found = signal(lambda samples: torch.tensor([-1.0]), signals.on_error_line(TOKENIZER, PROBLEMS), [one], scaled=False)
     weights = torch.tensor(by_key(found)["q", tuple(IDS)])
     hit = [t for t in range(len(IDS)) if weights[t] < -1]
     assert decode(TOKENIZER, [IDS[t] for t in hit]).strip("\n") == "print(a + b)"
@@ -126,17 +126,35 @@ def test_the_line_of_the_error_is_penalised():
     ("outcome", "more", "penalised"),
     [
         (Outcome.COMPILE_ERROR, {"error_type": "SyntaxError"}, True),
-        (Outcome.RUNTIME_ERROR, {"error_type": "NameError", "error_line": 99}, True),
+        (Outcome.RUNTIME_ERROR, {"error_type": "NameError", "error_line": 99}, False),
         (Outcome.RUNTIME_ERROR, {"error_type": "Timeout", "error_line": 2}, False),
         (Outcome.FAILED_TEST, {}, False),
         (Outcome.PASSED_TEST, {}, False),
     ],
 )
 def test_errors_without_a_place_penalise_everything_or_nothing(outcome, more, penalised):
-    weights = signals.on_error_line(TOKENIZER)(
+    weights = signals.on_error_line(TOKENIZER, PROBLEMS)(
         judged("q", 0, IDS, outcome, **more), signal(lambda s: torch.ones(1), samples=[judged("q", 0, IDS, outcome)]).examples[0], 0.5
     )
     assert weights.tolist() == pytest.approx([0.5 - 0.3 if penalised else 0.5] * len(IDS))
+
+
+def test_the_line_counts_from_the_programs_own_first_line():
+    starter = Problem("s", "", "call", starter_code="def f():\n    '''help'''\n")
+    one = judged("s", 0, IDS, Outcome.RUNTIME_ERROR, error_type="NameError", error_line=4)
+    one = Judged(replace(one.program, extra={**one.program.extra, "completion": True}), one.verdict)
+    found = signals.weighted(
+        TOKENIZER, {"s": starter}, [one], lambda s: -torch.ones(1), signals.on_error_line(TOKENIZER, {"s": starter}), LIMITS, False
+    )
+    hit = [i for i, w in zip(IDS, found.examples[0].weights) if w < -1]
+    assert decode(TOKENIZER, hit).strip("\n") == "print(a + b)"  # line 2 of the program, line 4 with its two starter lines
+
+
+def test_a_program_like_the_greedy_one_still_has_the_penalty_of_its_error():
+    both = [Verdict("q", 0, Outcome.RUNTIME_ERROR)]
+    one = judged("q", 0, IDS, Outcome.RUNTIME_ERROR, error_type="NameError")
+    found = signal(signals.over_greedy(both, 1.0), signals.on_error_line(TOKENIZER, PROBLEMS), [one], scaled=False)
+    assert by_key(found)["q", tuple(IDS)] == pytest.approx([-0.3] * len(IDS)) and found.zero == 0 and found.value == 0
 
 
 def test_the_share_of_tests_passed():

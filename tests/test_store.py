@@ -313,6 +313,15 @@ def test_a_second_writer_of_a_store_is_refused(tmp_path):
         store.append(Program("p", "x", 0))
 
 
+def test_a_second_writer_leaves_alone_what_the_first_is_writing(tmp_path):
+    path = tmp_path / "p.jsonl"
+    with AppendStore(path, Program, lambda p: (p.problem, p.index)):
+        path.write_text('{"problem": "a", "index": 0, "co')  # half a line: the rest is on its way
+        with pytest.raises(CoderlError, match="being written by another process"):
+            AppendStore(path, Program, lambda p: (p.problem, p.index))
+        assert path.read_text() == '{"problem": "a", "index": 0, "co'
+
+
 def test_an_unfinished_run_is_not_continued_with_other_settings(tmp_path):
     from coderl.store import RunDirectory
 

@@ -160,6 +160,7 @@ def writers(directory: Path, settings: Settings, workers: int, engine: str = "to
 def _serve(connection: Connection, inherited: Sequence[Connection], author: Author, settings: Settings) -> None:
     """A worker: lists of tasks come in, programs go out, None after each list. Ends when the parent is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # and ends a worker at once, also in the middle of a batch
     for end in inherited:  # or a worker would keep the pipes of its sisters open when the parent has been killed
         end.close()
     torch.set_num_threads(1)

@@ -23,7 +23,7 @@ from .formulas.coderl import constant_weights, critic_weights, decaying_weights,
 from .formulas.groups import leave_one_out_advantages, normalised_group_advantages
 from .formulas.returns import outcome_returns, passing_returns, relative_returns, tempered_returns
 from .formulas.rltf import adaptive_returns, fine_grained_weights
-from .records import Outcome, Problem, TokenScores, Verdict
+from .records import Outcome, Problem, TokenScores, Verdict, program_text
 from .tokens import Example, token_texts
 
 Advantages = Callable[[Sequence[Judged]], Tensor]
@@ -36,12 +36,12 @@ class Signal(NamedTuple):
     """Examples to train on, and what they say about the signal.
 
     Fields:
-        examples: distinct programs with token weights of mean size 1.
+        examples: distinct programs with token weights; their mean size is 1 over the programs as they were drawn, before equal ones are merged.
         programs: judged programs. zero: share of them without a gradient. positive: share with an advantage above 0.
         merged: distinct programs that are left to train on.
-        value: mean size of a token weight over the size of its program's advantage (1 when spread evenly; CodeRL: the mean q̂).
+        value: mean size of a token weight over the size of its program's advantage, where it has one (1 when spread evenly; CodeRL: the mean q̂).
         scale: what token weights were divided by.
-        prompts_cut, programs_cut: how many were too long, of the programs with a gradient.
+        prompts_cut, programs_cut: how many were too long.
     """
 
     examples: list[Example]
@@ -66,7 +66,8 @@ def weighted(
 ) -> Signal:
     """Examples with token weights, those of programs without any left out.
 
-    Equal programs of a problem are merged into one whose weights are the sum: the same sum of gradients for less work.
+    Equal programs of a problem are merged into one whose weights are the sum: the same sum of gradients for less work. A loss that is a mean
+    over tokens or programs counts each distinct program once, so an actor that repeats itself takes larger steps on what it repeats.
 
     Args:
         scaled: divide all weights by their mean size over tokens with a gradient, so that a critic's small values do not shrink the step.
@@ -76,15 +77,19 @@ def weighted(
     """
     sizes = advantages(judged)
     assert sizes.shape == (len(judged),), f"one advantage for each of {len(judged)} programs, found {tuple(sizes.shape)}"
-    kept = [(one, float(a)) for one, a in zip(judged, sizes, strict=True) if a != 0]
-    examples, truncation = judged_examples(tokenizer, problems, [one for one, _ in kept], limits)
+    examples, truncation = judged_examples(tokenizer, problems, judged, limits)
     sums: dict[tuple[str, tuple[int, ...]], Tensor] = {}
     first: dict[tuple[str, tuple[int, ...]], Example] = {}
     size = share = 0.0
-    count = 0
-    for (one, advantage), example in zip(kept, examples, strict=True):
+    count = compared = kept = 0
+    for one, advantage, example in zip(judged, sizes.tolist(), examples, strict=True):
         weights = spread(one, example, advantage)
-        size, share, count = size + float(weights.abs().sum()), share + float(weights.abs().sum()) / abs(advantage), count + len(weights)
+        if not bool(weights.any()):
+            continue
+        total = float(weights.abs().sum())
+        size, count, kept = size + total, count + len(weights), kept + 1
+        if advantage != 0:
+            share, compared = share + total / abs(advantage), compared + len(weights)
         name = (example.key, example.program)
         sums[name] = sums[name] + weights if name in sums else weights
         first.setdefault(name, example)
@@ -92,10 +97,10 @@ def weighted(
     return Signal(
         examples=[first[name]._replace(weights=tuple((sums[name] / scale).tolist())) for name in first],
         programs=len(judged),
-        zero=1 - len(kept) / max(1, len(judged)),
+        zero=1 - kept / max(1, len(judged)),
         positive=int((sizes > 0).sum()) / max(1, len(judged)),
         merged=len(first),
-        value=share / max(1, count),
+        value=share / max(1, compared),
         scale=scale,
         prompts_cut=truncation.prompts,
         programs_cut=truncation.programs,
@@ -238,7 +243,7 @@ def by_changes(scores: Mapping[tuple[str, int], TokenScores]) -> Spread:
     return spread
 
 
-def on_error_line(tokenizer: PreTrainedTokenizerBase) -> Spread:
+def on_error_line(tokenizer: PreTrainedTokenizerBase, problems: Mapping[str, Problem]) -> Spread:
     """The advantage evenly, and RLTF's penalty on the tokens of the line that the error names.
 
     Errors of compiling and running with a line: that line (U_line). Without one: the whole program (U_global). A time-out, a limit, a
@@ -247,7 +252,8 @@ def on_error_line(tokenizer: PreTrainedTokenizerBase) -> Spread:
 
     def spread(judged: Judged, example: Example, advantage: float) -> Tensor:
         mask = _mask(example)
-        start, end = _error_span(tokenizer, judged.verdict, example)
+        text = program_text(problems[judged.program.problem], judged.program)
+        start, end = _error_span(tokenizer, judged.verdict, example, text.count("\n") - judged.program.code.count("\n"))
         return evenly(judged, example, advantage) + fine_grained_weights(torch.tensor([start]), torch.tensor([end]), mask)[0]
 
     return spread
@@ -256,18 +262,18 @@ def on_error_line(tokenizer: PreTrainedTokenizerBase) -> Spread:
 _LIMITS = frozenset({"Timeout", "MemoryLimit", "OutputLimit"})
 
 
-def _error_span(tokenizer: PreTrainedTokenizerBase, verdict: Verdict, example: Example) -> tuple[int, int]:
-    """First token of the error's line and the one behind its last."""
+def _error_span(tokenizer: PreTrainedTokenizerBase, verdict: Verdict, example: Example, before: int) -> tuple[int, int]:
+    """First token of the error's line and the one behind its last. `before`: lines that the judge put in front of the program."""
     if verdict.outcome not in (Outcome.COMPILE_ERROR, Outcome.RUNTIME_ERROR) or verdict.error_type in _LIMITS:
         return 0, 0
     if verdict.error_line is None:
         return 0, len(example.program)
-    line, inside = 1, []
+    wanted, line, inside = verdict.error_line - before, 1, []
     for t, text in enumerate(token_texts(tokenizer, example.program)):
-        if line <= verdict.error_line <= line + text.count("\n"):
+        if line <= wanted <= line + text.count("\n"):
             inside.append(t)
         line += text.count("\n")
-    return (inside[0], inside[-1] + 1) if inside else (0, len(example.program))
+    return (inside[0], inside[-1] + 1) if inside else (0, 0)  # behind what the token limit left, or in the starter code
 
 
 def _mask(example: Example) -> Tensor:

@@ -182,17 +182,23 @@ class AppendStore:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self.keys: set[Hashable] = set()
+            self._stream = self.path.open("a", encoding="utf-8")
+        except OSError as error:
+            raise CoderlError(write_failure(self.path, error)) from None
+        try:
             if self.path.is_file():  # a device such as /dev/stdout holds nothing that could be read again
+                fcntl.flock(self._stream, fcntl.LOCK_EX | fcntl.LOCK_NB)  # first: another writer's last line may be half written
                 self._cut_torn_line()
                 self.keys |= {key(r) for r in iterate_records(self.path, record)}
-            self._stream = self.path.open("a", encoding="utf-8")
-            if self.path.is_file():
-                fcntl.flock(self._stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             self._stream.close()
             raise CoderlError(f"{self.path} is being written by another process; wait until it has ended, or choose another file") from None
         except OSError as error:
+            self._stream.close()
             raise CoderlError(write_failure(self.path, error)) from None
+        except BaseException:
+            self._stream.close()
+            raise
 
     def _cut_torn_line(self) -> None:
         if self.path.stat().st_size == 0:
@@ -297,7 +303,7 @@ def _flat(values: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in values.items() if not isinstance(value, dict)} | {k: v for part in parts for k, v in part.items()}
 
 
-ANY_WAY = ("threads", "allow_unsandboxed", "checkpoint_every", "gradient_checkpointing")
+ANY_WAY = ("threads", "allow_unsandboxed", "checkpoint_every", "gradient_checkpointing", "rounds")
 """Settings that a run may go on with in another way: they do not move its results."""
 
 
@@ -321,19 +327,23 @@ class RunDirectory:
     def complete(self) -> bool:
         return (self.path / self.MARKER).exists()
 
-    def start(self, data: dict[str, Any]) -> None:
+    def start(self, data: dict[str, Any], begun: bool = False) -> None:
         """Write the manifest and take the marker away: from here on the run is unfinished.
 
+        Args:
+            begun: there is work of this run to go on with; a checkpoint says so by itself.
+
         Raises:
-            CoderlError: a checkpoint of a run with other settings or inputs is there; it would be continued under a false name.
+            CoderlError: what would be gone on with has other settings or inputs; it would be continued under a false name.
         """
-        self._refuse_another_run(data)
+        if begun or self.newest_checkpoint() is not None:
+            self._refuse_another_run(data)
         (self.path / self.MARKER).unlink(missing_ok=True)
         atomic_write(self.path / "manifest.json", json.dumps(data, indent=2) + "\n")
 
     def _refuse_another_run(self, data: dict[str, Any]) -> None:
         path = self.path / "manifest.json"
-        if self.newest_checkpoint() is None or not path.exists():
+        if not path.exists():
             return
         before = json.loads(path.read_text(encoding="utf-8"))
         for part in ("config", "inputs"):

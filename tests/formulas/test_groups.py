@@ -65,3 +65,12 @@ def test_wrong_groups_are_turned_away(advantages):
         with pytest.raises(AssertionError):
             advantages(torch.zeros(2), groups)
     assert advantages(torch.zeros(0), torch.zeros(0, dtype=torch.long)).tolist() == []
+
+
+@pytest.mark.parametrize("size", [2, 6, 7, 8, 10, 20])
+@pytest.mark.parametrize("value", [-0.6, -0.3, 0.1])
+def test_a_group_of_equal_returns_is_exactly_nothing_beside_others(size, value):
+    # sums of -0.6 round: a mean that is off by 1e-8, over ε, was an advantage of 0.06
+    returns, groups = torch.tensor([value] * size + [1.0, -1.0]), torch.tensor([0] * size + [1, 1])
+    for advantages in (leave_one_out_advantages, normalised_group_advantages):
+        assert advantages(returns, groups)[:size].tolist() == [0.0] * size

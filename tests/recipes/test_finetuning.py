@@ -14,6 +14,7 @@ from coderl.models.actor import Actor, program_log_probs, small_t5, with_old_log
 from coderl.recipes import finetune_grpo
 from coderl.recipes.finetune_coderl import Config, method
 from coderl.recipes.finetuning import DEFAULT, Material, epoch, objective, train, weighted_log_probs
+from coderl.recipes.training import Training
 from coderl.records import Outcome, TokenScores, Verdict
 from coderl.store import RunDirectory, write_records
 from coderl.tokens import Example, collate, train_tokenizer
@@ -70,6 +71,12 @@ def test_or_in_turn():
     kinds = [{e.supervised for e in b} for b in batches]
     assert kinds == [{False}, {True}] * (len(batches) // 2) and len(batches) > 3
     assert sum(not e.supervised for b in batches for e in b) == 40
+
+
+def test_in_turn_is_refused_where_an_update_takes_several_batches(tmp_path):
+    turns = replace(config(tmp_path, alternate=True), training=Training(accumulate=2))
+    with pytest.raises(UsageError, match="--alternate with 2 batches"):
+        train(turns, material(actor(), tmp_path), [GOOD], [REFERENCE], [], weighted_log_probs(1.0), "t")
 
 
 def test_without_references_there_is_no_cross_entropy():

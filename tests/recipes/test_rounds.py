@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from coderl import cli
-from coderl.errors import CoderlError
+from coderl.errors import CoderlError, UsageError
 from coderl.models.actor import load_actor
 from coderl.recipes import rounds
 from coderl.recipes.rounds import Config, Round, shares
@@ -82,6 +82,16 @@ def test_two_rounds_run_and_are_left_alone_when_done(made, capsys):
     assert "complete already" in capsys.readouterr().out
     with pytest.raises(CoderlError, match="made with other settings"):
         rounds.main(replace(config, temperature=0.5))
+    (made / "out" / RunDirectory.MARKER).unlink()  # as if it had been killed at the end
+    with pytest.raises(CoderlError, match="problems_per_round was 8, now it is 5"):
+        rounds.main(replace(config, problems_per_round=5))
+    rounds.main(config)
+    assert len([line for line in RunDirectory(made / "out").metrics() if line["stage"] == "rounds"]) == 3
+
+
+def test_greedy_samples_have_no_greedy_baseline():
+    with pytest.raises(UsageError, match="--temperature is 0"):
+        rounds.main(replace(CONFIG, temperature=0.0))
 
 
 def test_the_best_round_is_kept(made, tmp_path):

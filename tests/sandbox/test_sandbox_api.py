@@ -1,7 +1,9 @@
 """The judge from several threads, from an event loop, and with a tier that is forced."""
 
 import asyncio
+import gc
 import threading
+import weakref
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
@@ -9,6 +11,7 @@ import pytest
 from coderl.errors import ProblemError, SandboxError
 from coderl.records import Problem, Program, Test, Verdict
 from coderl.sandbox import Judge, Limits
+from coderl.sandbox.judge import _Line
 
 ECHO = Problem(id="echo", statement="", kind="stdin", tests=(Test(input="x\n", output="x\n"),))
 BARE = Problem(id="bare", statement="", kind="stdin")
@@ -128,3 +131,19 @@ def test_a_tier_that_is_none_is_refused() -> None:
             Judge(1, tier=tier)
     with Judge(1, Limits(cpu_seconds=0.5), allow_unsandboxed=True, tier="D") as judge:
         assert judge.tier == "D"
+
+
+def test_a_problem_lives_as_long_as_a_verdict_of_it_is_remembered(judge: Judge) -> None:
+    """Verdicts are remembered by the problem's identity: were it gone, another problem could take its place in memory, and its verdicts."""
+    line = _Line(judge, "hidden", False)
+    problem = Problem("gone", "", "call", entry_point="f", tests=(Test(input=[], output=1),))
+    alive = weakref.ref(problem)
+    line.add(problem, Program("gone", "def f(): return 1", 0))
+    assert line.take().is_pass
+    judge._plans.clear()
+    del problem
+    gc.collect()
+    assert alive() is not None
+    line.known.clear()
+    gc.collect()
+    assert alive() is None

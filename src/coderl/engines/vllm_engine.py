@@ -59,7 +59,8 @@ def load(directory: str | Path) -> Loaded:
     config = read_json(directory / "config.json")
     if config.get("is_encoder_decoder"):
         raise UsageError(f"{directory} is an encoder-decoder ({config.get('model_type')}); engine vllm takes decoder-only models: use --engine torch")
-    end = config.get("eos_token_id")
+    generation = read_json(directory / "generation_config.json") if (directory / "generation_config.json").is_file() else {}
+    end = generation.get("eos_token_id", config.get("eos_token_id"))  # chat models name more ends there
     if end is None:
         raise ModelError(f"{directory}/config.json has no eos_token_id, so that no program would end; add the id of the tokenizer's end token")
     llm = installed().LLM(

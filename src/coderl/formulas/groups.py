@@ -24,7 +24,7 @@ def leave_one_out_advantages(returns: Tensor, groups: Tensor) -> Tensor:
     """
     sums, counts = _group_sums(returns, groups)
     others = (counts - 1).clamp(min=1)
-    return torch.where(counts > 1, returns - (sums - returns) / others, 0.0)
+    return torch.where(_spread(returns, groups) > 0, returns - (sums - returns) / others, 0.0)
 
 
 def normalised_group_advantages(returns: Tensor, groups: Tensor, epsilon: float = 1e-6) -> Tensor:
@@ -44,9 +44,17 @@ def normalised_group_advantages(returns: Tensor, groups: Tensor, epsilon: float 
     """
     assert epsilon > 0, f"epsilon must be above 0, found {epsilon}"
     sums, counts = _group_sums(returns, groups)
-    centred = returns - sums / counts
+    centred = torch.where(_spread(returns, groups) > 0, returns - sums / counts, 0.0)
     squares, _ = _group_sums(centred.square(), groups)
     return centred / ((squares / counts).sqrt() + epsilon)
+
+
+def _spread(values: Tensor, groups: Tensor) -> Tensor:
+    """For each program: the largest value of its group minus the smallest. Exactly 0 where all are equal, which rounded sums are not."""
+    size = int(groups.max()) + 1 if len(groups) else 0
+    highest = values.new_zeros(size).scatter_reduce(0, groups, values, "amax", include_self=False)
+    lowest = values.new_zeros(size).scatter_reduce(0, groups, values, "amin", include_self=False)
+    return (highest - lowest)[groups]
 
 
 def _group_sums(values: Tensor, groups: Tensor) -> tuple[Tensor, Tensor]:

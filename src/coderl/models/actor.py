@@ -110,9 +110,10 @@ def program_log_probs(model: T5ForConditionalGeneration, batch: Batch) -> Tensor
 
 
 @torch.inference_mode()
-def with_old_log_probs(model: T5ForConditionalGeneration, examples: Sequence[Example], pad_id: int, rows: int = 256) -> list[Example]:
-    """The examples with the log-probabilities that their tokens have now, in equal order; `rows` at a time, similar lengths together."""
+def with_old_log_probs(model: T5ForConditionalGeneration, examples: Sequence[Example], pad_id: int, budget: int = 8192) -> list[Example]:
+    """The examples with the log-probabilities that their tokens have now, in equal order; at most `budget` program tokens at a time."""
     result = list(examples)
+    rows = max(1, budget // max((len(e.program) for e in examples), default=1))
     order = sorted(range(len(examples)), key=lambda i: (len(examples[i].prompt), examples[i].key, len(examples[i].program)))
     for start in range(0, len(order), rows):
         part = order[start : start + rows]

@@ -1,6 +1,6 @@
 """Stage `demo`: the whole method from nothing on two CPU cores, and what each step of it was worth.
 
-    problems mini -> warm-start -> sample -> grade -> train-critic -> score -> finetune coderl -> evaluate -> report
+    problems mini -> warm-start -> sample (judged on the way) -> train-critic -> score -> finetune coderl -> evaluate -> report
 
 Beside CodeRL two arms show where a gain comes from: the same fine-tuning without the critic (every token has the same weight), and
 the control: more cross-entropy on the references for as much CPU time as the whole of CodeRL took (sampling, judging, critic,

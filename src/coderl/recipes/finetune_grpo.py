@@ -20,7 +20,7 @@ from .finetuning import DEFAULT, OFTEN_SAVED, Policy, Tuning
 from .training import Training
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
     from ..tokens import Batch
 
@@ -61,8 +61,20 @@ def main(config: Config) -> None:
         return
     tuning = config.tuning
     signal = signals.weighted(found.actor.tokenizer, found.problems, found.judged, signals.over_group, signals.evenly, tuning.limits, tuning.scaled)
+    without_dropout(found.actor.model)
     examples = with_old_log_probs(found.actor.model, signal.examples, found.actor.tokenizer.pad_token_id)
     learn(config, found, signal._replace(examples=examples), policy(config), "finetune-grpo")
+
+
+def without_dropout(model: nn.Module) -> None:
+    """The ratio compares two readings of a program: with dropout they would differ before the actor has learnt anything."""
+    from torch.nn import Dropout
+
+    for module in model.modules():
+        if isinstance(module, Dropout):
+            module.p = 0.0
+        elif isinstance(getattr(module, "dropout", None), float):
+            module.dropout = 0.0  # type: ignore[assignment]  # T5's attention
 
 
 def policy(config: Config) -> Policy:

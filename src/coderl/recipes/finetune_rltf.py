@@ -55,5 +55,6 @@ def main(config: Config) -> None:
     if found is None:
         return
     tuning, tokenizer = config.tuning, found.actor.tokenizer
-    signal = signals.weighted(tokenizer, found.problems, found.judged, advantages, signals.on_error_line(tokenizer), tuning.limits, tuning.scaled)
+    spread = signals.on_error_line(tokenizer, found.problems)
+    signal = signals.weighted(tokenizer, found.problems, found.judged, advantages, spread, tuning.limits, tuning.scaled)
     learn(config, found, signal, weighted_log_probs(tuning.rl_weight), "finetune-rltf", (config.baseline,))

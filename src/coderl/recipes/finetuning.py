@@ -104,7 +104,7 @@ class Policy(NamedTuple):
     """What is minimised on sampled programs.
 
     Fields:
-        names: of the terms.
+        names: of the terms, "loss_rl" among them; `--reduction` is about that one, the others are means over tokens.
         terms: log-probabilities (B, T), batch, mask of the sampled programs' tokens (B, T) -> one scalar for each name, a sum over tokens.
         weights: of the terms that are minimised; the others are logged.
     """
@@ -179,7 +179,10 @@ def learn(config: Inputs, found: Material, signal: Signal, policy: Policy, name:
     references = reference_examples(actor.tokenizer, read_records(tuning.references, Problem), tuning.limits).examples if tuning.references else []
     files = (config.problems, config.programs, config.verdicts, *inputs, tuning.references, tuning.validation)
     if machine.lead:
-        run.start(manifest(config, [path for path in files if path]))
+        data = manifest(config, [path for path in files if path])
+        data["config"]["processes"] = machine.processes  # with the epochs it says how many updates there are
+        run.start(data)
+        run.keep_metrics(lambda line: line.get("stage") != "signal")
         run.log(stage="signal", **(signal._asdict() | {"examples": len(signal.examples)}))
     machine.say(
         f"{signal.programs} programs: {signal.zero:.0%} without a gradient, {signal.positive:.0%} better than expected; "
@@ -204,6 +207,7 @@ def train(
 ) -> Progressed:
     """Train the actor in place; looks at the validation problems are not counted in what it says it cost."""
     from ..engines.requests import Decoding
+    from ..errors import UsageError
     from ..fitting import Batches, Plan, Watch, fit
     from ..models.actor import save_actor
     from ..sampling import Settings
@@ -213,12 +217,17 @@ def train(
     actor, _, _, run, machine = found
     tuning, training = config.tuning, config.training
     per_update = training.accumulate * machine.processes
+    if tuning.alternate and per_update > 1:
+        raise UsageError(
+            f"--alternate with {per_update} batches in an update: both losses would meet in it; leave it out, or take one process and --accumulate 1"
+        )
     updates = max(1, round(tuning.epochs * sum(1 for _ in epoch(tuning, sampled, references, 0)) / per_update))
     batches = Batches(lambda number: epoch(tuning, sampled, references, number), actor.tokenizer.pad_token_id, tuning.seed)
     settings = Settings(Decoding(temperature=0, max_tokens=tuning.max_program_tokens), tuning.seed, tuning.max_source_tokens)
     with looking(actor, validation, settings, tuning.allow_unsandboxed) as look, prepared(training, actor.model, tuning.seed):
         evaluate = while_merged(actor.model, look) if look else None
         if evaluate and not run.newest_checkpoint():
+            run.keep_metrics(lambda line: line.get("stage") != name)
             run.log(stage=name, step=0, cpu_seconds=0.0, **evaluate(0))
         watch = Watch(name, 10, -(-updates // LOOKS), training.checkpoint_every, evaluate, lambda folder: save_actor(actor, folder))
         plan = Plan(updates, tuning.learning_rate, accumulate=training.accumulate)
@@ -241,7 +250,7 @@ def objective(actor: Actor, policy: Policy, reduction: str) -> Objective:
 
     def counts(part: Sequence[Example]) -> Mapping[str, int]:
         sampled, supervised = [e for e in part if not e.supervised], [e for e in part if e.supervised]
-        return {**dict.fromkeys(policy.names, size(sampled)), "loss_ce": size(supervised)}
+        return {**dict.fromkeys(policy.names, program_tokens(sampled)), "loss_rl": size(sampled), "loss_ce": size(supervised)}
 
     return Objective(sums, counts, {**policy.weights, "loss_ce": 1.0})
 

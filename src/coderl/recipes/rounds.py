@@ -73,19 +73,22 @@ class Config:
 
 
 def main(config: Config) -> None:
+    from ..errors import UsageError
     from ..pipeline import finished_steps, run_steps
     from ..records import Problem
     from ..store import RunDirectory, manifest, read_records, write_records
     from .demo import PRELOAD
 
+    if config.temperature == 0 and config.algorithm in WITH_BASELINE:
+        raise UsageError(f"--temperature is 0: every sample would be the greedy program, the baseline of {config.algorithm}; give more than 0")
     chain = [step for number in range(1, config.rounds + 1) for step in Round(config, number).steps()]
-    finished_steps(chain, config.out)  # a folder made with other settings is refused before anything in it is touched
+    begun = bool(finished_steps(chain, config.out))  # a folder made with other settings is refused before anything in it is touched
     run = RunDirectory(config.out)
     if run.complete:
         print(f"{config.out} is complete already; remove it, or choose another --out, to train again")
         return
     known = read_records(config.problems, Problem)
-    run.start(manifest(config, [path for path in (config.problems, config.references, config.validation) if path]))
+    run.start(manifest(config, [path for path in (config.problems, config.references, config.validation) if path]), begun)
     for number, part in enumerate(shares([p.id for p in known], config), start=1):
         wanted = set(part)
         Round(config, number).folder.mkdir(parents=True, exist_ok=True)
@@ -165,6 +168,11 @@ class Round:
         return tuple(str(part) for part in parts)
 
     @property
+    def seed(self) -> int:
+        """Of samples and batches: another one in each round."""
+        return (self.config.seed * 1_000 + self.number) % 2**31
+
+    @property
     def _unsafe(self) -> tuple[str, ...]:
         return ("--allow-unsandboxed",) if self.config.allow_unsandboxed else ()
 
@@ -181,7 +189,7 @@ class Round:
         greedy = ("--greedy", self.file("greedy")) if c.algorithm in WITH_BASELINE else ()
         drawn = ("-n", c.samples, "--temperature", c.temperature, "--max-program-tokens", c.max_program_tokens, "--workers", c.cores)
         files = ("--model", self.start, "--problems", self.problems, "--out", self.file("programs"), "--verdicts", self.file("verdicts"), *greedy)
-        return self._words("sample", *files, *drawn, *self._early, *self._unsafe, "--seed", c.seed * 1_000 + self.number)
+        return self._words("sample", *files, *drawn, *self._early, *self._unsafe, "--seed", self.seed)
 
     def grade(self) -> tuple[str, ...]:
         files = ("--problems", self.problems, "--programs", self.file("greedy"), "--out", self.file("greedy_verdicts"))
@@ -190,7 +198,8 @@ class Round:
     def train_critic(self) -> tuple[str, ...]:
         c = self.config
         size = ("--updates", c.critic_updates, "--batch-tokens", 4096, "--max-program-tokens", c.max_program_tokens)
-        return self._words("train-critic", "--model", self.start, *self._judged, "--out", self.folder / "critic", *size, "--seed", c.seed)
+        more = ("--references", c.references) if c.references else ()
+        return self._words("train-critic", "--model", self.start, *self._judged, "--out", self.folder / "critic", *size, *more, "--seed", c.seed)
 
     def score(self) -> tuple[str, ...]:
         c = self.config
@@ -206,7 +215,7 @@ class Round:
         more += ["--validation", c.validation] if c.validation else []
         size = ("--epochs", c.epochs, "--learning-rate", c.learning_rate, "--rl-weight", c.rl_weight, "--max-program-tokens", c.max_program_tokens)
         files = ("--model", self.start, *self._judged, "--out", self.folder / "tuned")
-        return self._words("finetune", c.algorithm, *files, *more, *size, *self._unsafe, "--seed", c.seed * 1_000 + self.number)
+        return self._words("finetune", c.algorithm, *files, *more, *size, *self._unsafe, "--seed", self.seed)
 
 
 def summary(config: Config, run: RunDirectory, costs: dict[str, StepCost]) -> int:

@@ -173,6 +173,9 @@ def write_programs(config: Config, tasks: Sequence[Task], write: Write | None, s
         print(f"{judging.judged} verdicts, {judging.note()} -> {config.verdicts}")
 
 
+STOP_SECONDS = 1.0  # for programs under way after an interruption; longer ones are dropped with their judge
+
+
 class Judging:
     """Judges programs in a thread of its own, in the order in which they are added."""
 
@@ -181,18 +184,31 @@ class Judging:
         self.judged = self.passed = self.errors = 0
         self.waiting: SimpleQueue[Program | None] = SimpleQueue()
         self.failure: Exception | None = None
+        self.stopped = False
         self.thread = threading.Thread(target=self._run, name="coderl-verdicts", daemon=True)
         self.thread.start()
 
     def _run(self) -> None:
         try:
-            for verdict in self.grade(iter(self.waiting.get, None)):
+            for verdict in self.grade(self._programs()):
+                if self.stopped:
+                    return
                 self.store.append(verdict)
                 self.judged += 1
                 self.passed += verdict.is_pass
                 self.errors += verdict.harness_error is not None
         except Exception as error:  # raised in the main thread, at the next program
             self.failure = error
+
+    def _programs(self) -> Iterator[Program]:
+        while not self.stopped and (program := self.waiting.get()) is not None:
+            yield program
+
+    def stop(self) -> None:
+        """Take no more programs and wait for those under way; what is behind them has no verdict yet."""
+        self.stopped = True
+        self.waiting.put(None)
+        self.thread.join(STOP_SECONDS)
 
     def add(self, program: Program) -> None:
         """One more program to judge. Raises what has gone wrong in the thread."""
@@ -244,5 +260,4 @@ def judge_alongside(config: Config, problems: Sequence[Problem]) -> Iterator[Jud
                         judging.add(program)
                 yield judging
             finally:
-                judging.waiting.put(None)
-        judging.thread.join()  # the judge is closed: what was under way is dropped
+                judging.stop()  # before the judge: it would end programs that are under way

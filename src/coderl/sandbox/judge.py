@@ -147,16 +147,16 @@ class Judge:
         self._plan(problem, tests)
 
     def _submit(
-        self, problem: Problem, program: Program, tests: str, stop: bool, known: OrderedDict[tuple[int, str], Future[Verdict]]
+        self, problem: Problem, program: Program, tests: str, stop: bool, known: OrderedDict[tuple[int, str], tuple[Problem, Future[Verdict]]]
     ) -> Future[Verdict]:
         plan = self._plan(problem, tests)
         code = program_text(problem, program)
         key = (id(problem), _normalised(code))
-        if key not in known:
-            known[key] = self._pool.submit(self._judge, Trial(problem, plan, code, stop))
+        if key not in known:  # the problem is kept beside its verdict: while it is, no other one has its id
+            known[key] = problem, self._pool.submit(self._judge, Trial(problem, plan, code, stop))
             if len(known) > _REMEMBERED:
                 known.popitem(last=False)
-        return known[key]
+        return known[key][1]
 
     def _plan(self, problem: Problem, tests: str) -> Plan:
         key = (id(problem), tests)
@@ -218,7 +218,7 @@ class _Line:
     def __init__(self, judge: Judge, tests: str, stop: bool) -> None:
         self.judge, self.tests, self.stop = judge, tests, stop
         self.waiting: deque[tuple[Program, Future[Verdict]]] = deque()
-        self.known: OrderedDict[tuple[int, str], Future[Verdict]] = OrderedDict()
+        self.known: OrderedDict[tuple[int, str], tuple[Problem, Future[Verdict]]] = OrderedDict()
 
     def add(self, problem: Problem, program: Program) -> None:
         self.waiting.append((program, self.judge._submit(problem, program, self.tests, self.stop, self.known)))
