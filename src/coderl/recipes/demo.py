@@ -94,13 +94,13 @@ FULL = Scale(
 )
 QUICK = FULL._replace(
     train=400,
-    tests_only=400,
+    tests_only=600,
     validation=60,
-    heldout=150,
+    heldout=200,
     sources=("words", "letters"),
-    warm_updates=700,
-    evaluate_every=350,
-    samples=4,
+    warm_updates=800,
+    evaluate_every=400,
+    samples=5,
     critic_updates=25,
     evaluation_samples=6,
 )
