@@ -365,7 +365,7 @@ def null_streams():
     return tuple(open(handle, mode, encoding="utf-8", errors="surrogateescape", closefd=False) for handle, mode in ((0, "r"), (1, "w"), (2, "w")))
 
 
-CHILD = Child()  # one in the server, so one in each fork
+CHILD, CHANNEL = Child(), Channel()  # one in the server, so one in each fork
 
 
 def start(job, first, channel, close):
@@ -376,7 +376,8 @@ def start(job, first, channel, close):
         gc.enable()
         os.chdir(job["folder"])
         confine(job["rlimits"], job["filter"])
-        CHILD.take(job, Channel(channel[0], channel[1], pause(job))).run(first)
+        CHANNEL.open(channel[0], channel[1], pause(job))
+        CHILD.take(job, CHANNEL).run(first)
     except BaseException as error:
         try:
             os.write(channel[0], HEADER.pack(0, 0, 0, 0) + repr(error).encode())
