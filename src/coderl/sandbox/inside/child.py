@@ -22,7 +22,7 @@ import types
 from typing import Any
 
 from . import remote, values
-from .channel import COMPILED, FINE, FINE_TEXT, HEADER, LOADED, LOST_CHANNEL, RANG, TESTED, Channel, pause
+from .channel import COMPILED, FINE, FINE_TEXT, HEADER, LOADED, LOST_CHANNEL, RANG, TESTED, Channel
 
 FILENAME = "<program>"
 _CHUNK = 1 << 20
@@ -228,10 +228,13 @@ class Child:
         self.use(self.stream(0, "r"), self.stream(1, "w"), self.stream(2, "w"))
 
     def use(self, source, target, errors):
+        self.show_streams(source, target, errors)
+        self.reset()
+
+    def show_streams(self, source, target, errors):
         sys.stdin, sys.stdout, sys.stderr = source, target, errors
         self.stdout = target
         vars(sys).update(__stdin__=source, __stdout__=target, __stderr__=errors)
-        self.reset()
 
     def stream(self, handle, mode):
         return self.open_file(handle, mode, encoding="utf-8", errors="surrogateescape", closefd=False)
@@ -376,7 +379,7 @@ def start(job, first, channel, close):
         gc.enable()
         os.chdir(job["folder"])
         confine(job["rlimits"], job["filter"])
-        CHANNEL.open(channel[0], channel[1], pause(job))
+        CHANNEL.open(*channel)
         CHILD.take(job, CHANNEL).run(first)
     except BaseException as error:
         try:
