@@ -212,7 +212,7 @@ class _Lift(ast.NodeTransformer):
             raise NotPlain(name)  # a class of the program's, perhaps: its objects are no plain data; or Python's own, like bytearray
         try:
             arguments = [evaluate(argument, []) for argument in node.args]
-            named = {keyword_name(keyword): evaluate(keyword.value, []) for keyword in node.keywords}
+            named = {keyword_name(keyword): evaluate(keyword.value, []) for keyword in node.keywords} if node.keywords else {}
         except NotPlain:
             raise
         except Exception as error:  # a constant expression that raises: the test means it to
@@ -254,12 +254,48 @@ def read_assert(node: ast.Assert, names: dict[str, str], entry_point: str | None
     nothing but functions of ours can only mean functions of the program.
     """
     lift = _Lift(names, set(FUNCTIONS) - {entry_point}, entry_point)
+    if (check := _equality(node.test, lift, code)) is not None:
+        return check
     expression = lift.visit(node.test)
     if not lift.calls:
         lift = _Lift(names, (), entry_point)
         expression = lift.visit(expression)
     _understood(expression)
     return Check(tuple(lift.calls), partial(evaluate, expression), frozenset(truths(expression)), code, node.test)
+
+
+def _equality(node: ast.expr, lift: _Lift, code: str) -> Check | None:
+    """`f(..) == literal`, what most asserts are: the same as the long way round, in a third of its time. None: it is something else."""
+    if not (isinstance(node, ast.Compare) and len(node.ops) == 1 and isinstance(node.ops[0], ast.Eq) and isinstance(node.left, ast.Call)):
+        return None
+    function = node.left.func
+    if not isinstance(function, ast.Name) or function.id in lift.ours:
+        return None
+    try:
+        expected = _literal(node.comparators[0])
+    except NotPlain:
+        return None
+    lift.visit_Call(node.left)
+    return Check(tuple(lift.calls), partial(_first_equals, expected), frozenset(), code, node)
+
+
+def _first_equals(expected: Any, given: list[Any]) -> bool:
+    return bool(given[0] == expected)
+
+
+def _literal(node: ast.expr) -> Any:
+    """The value of constants in lists and tuples. Raises NotPlain."""
+    kind = type(node)
+    if isinstance(node, ast.Constant):
+        return node.value
+    if isinstance(node, (ast.List, ast.Tuple)):
+        items = [_literal(item) for item in node.elts]
+        return items if kind is ast.List else tuple(items)
+    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub) and isinstance(node.operand, ast.Constant):
+        value = node.operand.value
+        if isinstance(value, (int, float)):
+            return -value
+    raise NotPlain(kind.__name__)
 
 
 def truths(node: ast.expr) -> set[int]:

@@ -4,8 +4,8 @@ is a page of memory that a forked process copies. Runs on both sides."""
 import json
 from typing import Any
 
-_to_parts = json.encoder.c_make_encoder(None, None, json.encoder.encode_basestring_ascii, None, ":", ",", False, False, False)
-_scan = json.JSONDecoder().scan_once
+_to_parts = json.encoder.c_make_encoder(None, None, json.encoder.encode_basestring_ascii, None, ":", ",", False, False, False)  # type: ignore[attr-defined]
+_scan = json.JSONDecoder().scan_once  # type: ignore[attr-defined]
 
 
 def to_text(data: Any) -> str:
