@@ -200,7 +200,7 @@ class Words:
             inner, found = dict(scope), []
             for item in each(source(scope), scope[STEPS_LEFT]):
                 bind(inner, names, item)
-                if all(test(inner) for test in tests):
+                if not tests or all(test(inner) for test in tests):
                     found.append(element(inner))
             return found
 

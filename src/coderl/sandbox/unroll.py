@@ -22,6 +22,7 @@ from .closures import METHODS, MODULES, PURE, PURE_METHODS, RESULTS, STEPS_LEFT,
 
 PLAN_STEPS, CHECK_STEPS, CALLS = 50_000, 1_000_000, 1_000
 Step = Callable[["_Run"], None]
+_PLAIN = (bool, int, float, str)
 
 
 @dataclass
@@ -184,7 +185,11 @@ class _Calls(ast.NodeTransformer):
 
 def copied(value: Any) -> Any:
     """As it is now: the test may change it later."""
-    return value if value is None or isinstance(value, (bool, int, float, str)) else copy.deepcopy(value)
+    if value is None or isinstance(value, _PLAIN):
+        return value
+    if type(value) is list and all(isinstance(item, _PLAIN) for item in value):
+        return value[:]
+    return copy.deepcopy(value)
 
 
 def void(value: Any) -> None:
