@@ -377,7 +377,6 @@ def start(job, first, channel, close):
         for handle in close:
             os.close(handle)
         gc.enable()
-        os.chdir(job["folder"])
         confine(job["rlimits"], job["filter"])
         CHANNEL.open(*channel)
         CHILD.take(job, CHANNEL).run(first)

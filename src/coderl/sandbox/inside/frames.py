@@ -13,6 +13,8 @@ class Gone(Exception):
 
 
 def receive(handle, size):
+    if not size:
+        return b""
     parts = []
     while size:
         part = os.read(handle, min(size, 1 << 20))
@@ -20,7 +22,7 @@ def receive(handle, size):
             raise Gone
         parts.append(part)
         size -= len(part)
-    return b"".join(parts)
+    return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
 def receive_message(handle):

@@ -134,7 +134,7 @@ class Server:
         self.flush()
 
     def prepare(self, job):
-        job.update(null=self.null, folder=self.folder or "/", module="program", filter=self.filter)
+        job.update(null=self.null, module="program", filter=self.filter)
         own = int(os.pread(self.statm, 64, 0).split(None, 1)[0]) * self.page
         cpu = int(job["cpu_seconds"] * (job.get("fed", len(job["tests"])) + 2)) + 2
         wanted = (own + job["memory_bytes"], cpu, job["file_bytes"])

@@ -15,7 +15,7 @@ from typing import Any
 from .text import from_text, to_text
 
 DEPTH = 200
-_SAFE = 1 << 53
+_SAFE, _SHORT = 1 << 53, 32
 _SPECIAL = {"nan": float("nan"), "inf": float("inf"), "-inf": float("-inf")}
 
 
@@ -138,6 +138,8 @@ def encode(value: Any, limit: int, iterators: bool = False, plain: Callable[[Any
     `iterators`: exhaust generators, maps, ranges and views. `plain`: a function that may turn a foreign scalar into a built-in one.
     Raises Unsupported or TooLarge.
     """
+    if limit > _SHORT and (value is None or type(value) is bool or (type(value) is int and -_SAFE < value < _SAFE)):
+        return to_text(value)
     return to_text(_Encoder(limit, iterators, plain).encode(value, 0))
 
 
