@@ -20,6 +20,7 @@ from .assertions import BINARY, COMPARE, CONSTANTS, FUNCTIONS, UNARY, NotPlain, 
 ITEMS = 100_000
 _SMALL = 1 << 31
 SEED = 0  # that of every sandbox process (`inside/server.py`)
+_CONTAINERS = (list, tuple, dict, set, frozenset)
 Scope = dict[str, Any]
 Value = Callable[[Scope], Any]
 STEPS_LEFT, RESULTS = "steps left", "results"  # no names of Python's: they cannot meet a variable
@@ -235,7 +236,10 @@ class Words:
             value = owner(scope)
             if (type(value), name) not in methods:
                 raise AttributeError(f"{type(value).__name__!r} object has no attribute {name!r} here")
-            return methods[type(value), name](value, *[argument(scope) for argument in arguments])
+            given = [argument(scope) for argument in arguments]
+            for one in given:
+                weigh(one, scope[STEPS_LEFT])
+            return methods[type(value), name](value, *given)
 
         return act
 
@@ -301,3 +305,15 @@ def each(items: Any, left: list[int]) -> Iterable[Any]:
         if left[0] < 0:
             raise OverflowError("a loop too long to compare")
         yield item
+
+
+def weigh(value: Any, left: list[int]) -> None:
+    """Charge a value for all that it holds, at every place where it holds it: lists of the same list grow faster than any loop."""
+    if not isinstance(value, _CONTAINERS):
+        return
+    left[0] -= len(value)
+    if left[0] < 0:
+        raise OverflowError("a value too large to keep")
+    for item in (*value.keys(), *value.values()) if isinstance(value, dict) else value:
+        if isinstance(item, _CONTAINERS):
+            weigh(item, left)

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .assertions import Call, Check, NotPlain, Result, keyword_name, truths
-from .closures import METHODS, MODULES, PURE, PURE_METHODS, RESULTS, STEPS_LEFT, Scope, Value, Words, bind, drawing, each, targets
+from .closures import METHODS, MODULES, PURE, PURE_METHODS, RESULTS, STEPS_LEFT, Scope, Value, Words, bind, drawing, each, targets, weigh
 
 PLAN_STEPS, CHECK_STEPS, CALLS = 50_000, 1_000_000, 1_000
 Step = Callable[["_Run"], None]
@@ -35,6 +35,7 @@ class _Run:
     checks: list[Check] = field(default_factory=list)
 
     def bind(self, names: str | list[str], value: Any) -> None:
+        weigh(value, self.scope[STEPS_LEFT])
         bind(self.scope, names, value)
         for name in [names] if isinstance(names, str) else names:
             self.waiting.pop(name, None)
