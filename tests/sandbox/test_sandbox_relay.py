@@ -11,7 +11,7 @@ from coderl.records import Outcome, Problem, Program, Test, Verdict
 from coderl.sandbox import Judge, Limits
 
 SECRET = 918_273_645
-CHECK = f"def check(candidate):\n    for n in range(3):\n        assert candidate(n) == {SECRET} + n, 'wrong'"
+CHECK = f"def check(candidate):\n    n = 0\n    while n < 3:\n        assert candidate(n) == {SECRET} + n, 'wrong'\n        n += 1"
 HONEST = f"def f(n):\n    return {SECRET} + n"
 
 
@@ -115,7 +115,8 @@ def f(n):
 
 def test_a_program_that_looks_for_the_expected_values_finds_none(lonely: Judge) -> None:
     assert str(SECRET) not in SEARCH  # or it would find itself
-    verdict = apart(lonely, SEARCH, "def check(candidate):\n    got = candidate(0)\n" + f"    expected = {SECRET}\n    assert got == expected, got")
+    test = f"import sys\ndef check(candidate):\n    sys.maxsize\n    got = candidate(0)\n    expected = {SECRET}\n    assert got == expected, got"
+    verdict = apart(lonely, SEARCH, test)
     assert (verdict.outcome, verdict.error_message) == (Outcome.FAILED_TEST, "test 1: nothing")
 
 
@@ -129,7 +130,7 @@ def test_the_search_finds_what_there_is(lonely: Judge) -> None:
 
 def test_helpers_come_from_the_problem_and_not_from_the_program(lonely: Judge) -> None:
     starter = "def double(x):\n    return 2 * x\n\ndef f(x):\n    '''half of x'''\n"
-    test = "def check(candidate):\n    for n in range(5):\n        assert candidate(double(n)) == n"
+    test = "def check(candidate):\n    n = 0\n    while n < 5:\n        assert candidate(double(n)) == n\n        n += 1"
     assert apart(lonely, "def f(x):\n    return x // 2", test, starter_code=starter).is_pass
     assert apart(lonely, "def double(x):\n    return 0\ndef f(x):\n    return 0", test, starter_code=starter).outcome is Outcome.FAILED_TEST
 
@@ -163,7 +164,7 @@ def test_time_counts_for_a_whole_test_and_not_for_each_call(lonely: Judge) -> No
 
 
 def test_a_result_made_to_hang_the_test_ends_with_its_time(lonely: Judge) -> None:
-    test = "def check(candidate):\n    for n in range(2):\n        assert candidate(n) ** candidate(n) == 1"
+    test = "def check(candidate):\n    n = 0\n    while n < 2:\n        assert candidate(n) ** candidate(n) == 1"
     verdict = apart(lonely, "def f(n):\n    return 10 ** 7", test)
     assert (verdict.outcome, verdict.error_type) == (Outcome.RUNTIME_ERROR, "Timeout")
     assert verdict.error_message is not None and verdict.error_message.startswith("in the test's own code")
@@ -171,7 +172,7 @@ def test_a_result_made_to_hang_the_test_ends_with_its_time(lonely: Judge) -> Non
 
 def test_each_test_has_the_program_for_itself_and_stopping_leaves_the_rest(lonely: Judge) -> None:
     code = "seen = []\ndef f(n):\n    seen.append(n)\n    return len(seen)"
-    tests = tuple(Test(code=f"x = {n}\nassert f(x) == {1 if n != 1 else 2}") for n in range(4))
+    tests = tuple(Test(code=f"x, *_ = [{n}]\nassert f(x) == {1 if n != 1 else 2}") for n in range(4))
     problem = Problem(id="a", statement="", kind="assert", tests=tests, entry_point="f")
     whole = lonely.grade(problem, [Program("a", code, 0)])[0]
     assert [test.outcome is Outcome.PASSED_TEST for test in whole.tests] == [True, False, True, True]

@@ -12,7 +12,8 @@ verdict without outcome, never a pass.
 judge.py        Judge: programs in, verdicts out, in order, several at a time; limits.py, gate.py (one alone)
 sheet.py        the verdict of one program, from its reports
 plan.py         a problem's tests as what goes into the sandbox and what decides outside; prepare.py makes it
-assertions.py   `assert f(1) == 2` turned into calls and a check on their results
+codeplan.py     the same for tests that are code; assertions.py turns `assert f(1) == 2` into calls and a check on their results,
+                unroll.py (with closures.py) does so for tests with loops and variables
 testcode.py     which other test code may run apart from the program; relay.py runs it so, and checker functions
 line.py         what the judge and one sandboxed process say to each other during such a test
 comparators.py  when a result equals the expected one: strict, apps

@@ -3,8 +3,7 @@
 The calls go into the sandbox, the check stays out here and is evaluated on the results, which are plain data: no object of the
 program's takes part in the comparison. Understood: asserts over calls whose arguments are constant expressions, with comparisons,
 `not`, `and`, `or`, arithmetic, subscripts, `math.isclose`, `abs`, `set`, `sorted` and the like; HumanEval's `check(candidate)` when
-its statements are such asserts. Everything else runs as code: in a process of its own where `testcode.py` finds that it may
-(`trust: "checker"`), else beside the program (`trust: "child"`).
+its statements are such asserts. What else there is says `codeplan.py`.
 """
 
 from __future__ import annotations
@@ -14,13 +13,10 @@ import builtins
 import math
 import operator
 from collections.abc import Callable, Container
+from functools import partial
 from typing import Any, NamedTuple
 
-from ..errors import ProblemError
-from ..records import Problem, Test
 from .inside import values
-from .plan import Decide, Decision, Plan, call, results, short
-from .testcode import apart
 
 
 def _set(*items: Any) -> set[Any]:
@@ -37,18 +33,18 @@ def _dict(*pairs: Any) -> dict[Any, Any]:
     return dict(result)
 
 
-_FUNCTIONS: dict[str, Callable[..., Any]] = {
+FUNCTIONS: dict[str, Callable[..., Any]] = {
     **{f.__name__: f for f in (abs, all, any, bool, complex, float, int, len, list, max, min, round, sorted, str, sum, tuple)},
     **{"set": _set, "frozenset": _frozenset, "dict": _dict},
     **{f"math.{f.__name__}": f for f in (math.isclose, math.fabs, math.floor, math.ceil, math.isnan, math.isinf, math.sqrt)},
 }
-_CONSTANTS = {"math.pi": math.pi, "math.e": math.e, "math.inf": math.inf, "math.nan": math.nan}
-_UNARY: dict[type, Callable[[Any], Any]] = {ast.Not: operator.not_, ast.USub: operator.neg, ast.UAdd: operator.pos, ast.Invert: operator.invert}
-_BINARY: dict[type, Callable[[Any, Any], Any]] = {
+CONSTANTS = {"math.pi": math.pi, "math.e": math.e, "math.inf": math.inf, "math.nan": math.nan}
+UNARY: dict[type, Callable[[Any], Any]] = {ast.Not: operator.not_, ast.USub: operator.neg, ast.UAdd: operator.pos, ast.Invert: operator.invert}
+BINARY: dict[type, Callable[[Any, Any], Any]] = {
     **{ast.Add: operator.add, ast.Sub: operator.sub, ast.Div: operator.truediv, ast.FloorDiv: operator.floordiv, ast.Mod: operator.mod},
     **{ast.BitAnd: operator.and_, ast.BitOr: operator.or_, ast.BitXor: operator.xor},
 }
-_COMPARE: dict[type, Callable[[Any, Any], Any]] = {
+COMPARE: dict[type, Callable[[Any, Any], Any]] = {
     **{ast.Eq: operator.eq, ast.NotEq: operator.ne, ast.Lt: operator.lt, ast.LtE: operator.le, ast.Gt: operator.gt, ast.GtE: operator.ge},
     **{ast.Is: operator.is_, ast.IsNot: operator.is_not, ast.In: lambda a, b: a in b, ast.NotIn: lambda a, b: a not in b},
 }
@@ -59,11 +55,15 @@ class NotPlain(Exception):
     """An expression that this module does not understand."""
 
 
-class Check(NamedTuple):
-    """Calls for the sandbox (name, arguments, named arguments) and the expression over their results; `place` in the test's `code`."""
+Call = tuple[str, list[Any], dict[str, Any]]  # name, arguments, named arguments
 
-    calls: tuple[tuple[str, list[Any], dict[str, Any]], ...]
-    expression: ast.expr
+
+class Check(NamedTuple):
+    """Calls for the sandbox, and what decides on the list of their results; `truths`: see there; `place` of the assert in the test's `code`."""
+
+    calls: tuple[Call, ...]
+    holds: Callable[[list[Any]], Any]
+    truths: frozenset[int]
     code: str
     place: ast.expr
 
@@ -73,7 +73,7 @@ class Check(NamedTuple):
         return ast.unparse(ast.parse(f"({segment}\n)", mode="eval").body)
 
 
-class _Result(ast.expr):
+class Result(ast.expr):
     """Stands in the expression where the result of call `number` goes."""
 
     _fields = ("number",)
@@ -86,7 +86,7 @@ def evaluate(node: ast.expr, given: list[Any]) -> Any:
     Raises NotPlain for what is not understood, and what the operations themselves raise.
     """
     match node:
-        case _Result():
+        case Result():
             return given[node.number]
         case ast.Constant():
             return node.value
@@ -96,9 +96,9 @@ def evaluate(node: ast.expr, given: list[Any]) -> Any:
         case ast.Dict():
             return {evaluate(_present(key), given): evaluate(value, given) for key, value in zip(node.keys, node.values, strict=True)}
         case ast.UnaryOp():
-            return _UNARY[type(node.op)](evaluate(node.operand, given))
+            return UNARY[type(node.op)](evaluate(node.operand, given))
         case ast.BinOp():
-            return _binary(node.op, evaluate(node.left, given), evaluate(node.right, given))
+            return arithmetic(node.op, evaluate(node.left, given), evaluate(node.right, given))
         case ast.BoolOp():
             return _boolean(node, given)
         case ast.Compare():
@@ -106,10 +106,10 @@ def evaluate(node: ast.expr, given: list[Any]) -> Any:
         case ast.Subscript():
             return evaluate(node.value, given)[_index(node.slice, given)]
         case ast.Attribute():
-            return _constant(_dotted(node))
+            return _constant(dotted(node))
         case ast.Call():
-            named = {_named(keyword): evaluate(keyword.value, given) for keyword in node.keywords}
-            return _function(_dotted(node.func))(*[evaluate(argument, given) for argument in node.args], **named)
+            named = {keyword_name(keyword): evaluate(keyword.value, given) for keyword in node.keywords}
+            return _function(dotted(node.func))(*[evaluate(argument, given) for argument in node.args], **named)
     raise NotPlain(type(node).__name__)
 
 
@@ -119,13 +119,15 @@ def _present(node: ast.expr | None) -> ast.expr:
     return node
 
 
-def _named(keyword: ast.keyword) -> str:
+def keyword_name(keyword: ast.keyword) -> str:
+    """The name in `f(name=value)`."""
     if keyword.arg is None:
         raise NotPlain("** in a call")
     return keyword.arg
 
 
-def _dotted(node: ast.expr) -> str:
+def dotted(node: ast.expr) -> str:
+    """`f` or `math.f` as text; other expressions are NotPlain."""
     if isinstance(node, ast.Name):
         return node.id
     if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
@@ -134,15 +136,15 @@ def _dotted(node: ast.expr) -> str:
 
 
 def _constant(name: str) -> float:
-    if name not in _CONSTANTS:
+    if name not in CONSTANTS:
         raise NotPlain(name)
-    return _CONSTANTS[name]
+    return CONSTANTS[name]
 
 
 def _function(name: str) -> Callable[..., Any]:
-    if name not in _FUNCTIONS:
+    if name not in FUNCTIONS:
         raise NotPlain(name)
-    return _FUNCTIONS[name]
+    return FUNCTIONS[name]
 
 
 def _index(node: ast.expr, given: list[Any]) -> Any:
@@ -164,13 +166,13 @@ def _compare(node: ast.Compare, given: list[Any]) -> bool:
     left = evaluate(node.left, given)
     for kind, right_node in zip(node.ops, node.comparators, strict=True):
         right = evaluate(right_node, given)
-        if not _COMPARE[type(kind)](left, right):
+        if not COMPARE[type(kind)](left, right):
             return False
         left = right
     return True
 
 
-def _binary(kind: ast.operator, left: Any, right: Any) -> Any:
+def arithmetic(kind: ast.operator, left: Any, right: Any) -> Any:
     """Products and powers of results could be made to take for ever: they have a bound."""
     if isinstance(kind, (ast.Mult, ast.Pow)):
         if all(isinstance(side, (int, float, complex)) for side in (left, right)):
@@ -189,17 +191,17 @@ def _binary(kind: ast.operator, left: Any, right: Any) -> Any:
         raise OverflowError("a number too large to compare")
     if isinstance(left, str) and isinstance(kind, ast.Mod):
         raise NotPlain("text formatting")
-    if type(kind) not in _BINARY:
+    if type(kind) not in BINARY:
         raise NotPlain(type(kind).__name__)
-    return _BINARY[type(kind)](left, right)
+    return BINARY[type(kind)](left, right)
 
 
 class _Lift(ast.NodeTransformer):
-    """Takes calls of the program's functions out of an expression; `_Result` nodes stay in their places."""
+    """Takes calls of the program's functions out of an expression; `Result` nodes stay in their places."""
 
     def __init__(self, names: dict[str, str], ours: Container[str], only: str | None) -> None:
         self.names, self.ours, self.only = names, ours, only
-        self.calls: list[tuple[str, list[Any], dict[str, Any]]] = []
+        self.calls: list[Call] = []
 
     def visit_Call(self, node: ast.Call) -> ast.expr:
         if not isinstance(node.func, ast.Name) or node.func.id in self.ours:
@@ -210,13 +212,13 @@ class _Lift(ast.NodeTransformer):
             raise NotPlain(name)  # a class of the program's, perhaps: its objects are no plain data; or Python's own, like bytearray
         try:
             arguments = [evaluate(argument, []) for argument in node.args]
-            named = {_named(keyword): evaluate(keyword.value, []) for keyword in node.keywords}
+            named = {keyword_name(keyword): evaluate(keyword.value, []) for keyword in node.keywords} if node.keywords else {}
         except NotPlain:
             raise
         except Exception as error:  # a constant expression that raises: the test means it to
             raise NotPlain(str(error)) from None
         self.calls.append((name, arguments, named))
-        result = _Result()
+        result = Result()
         result.number = len(self.calls) - 1
         return result
 
@@ -225,15 +227,15 @@ def _understood(node: ast.expr) -> None:
     """Raises NotPlain when `evaluate` could meet something it does not understand."""
     for part in ast.walk(node):
         if isinstance(part, ast.Call):
-            _function(_dotted(part.func))
+            _function(dotted(part.func))
             for keyword in part.keywords:
-                _named(keyword)
+                keyword_name(keyword)
         elif isinstance(part, ast.Attribute):
-            name = _dotted(part)
-            if name not in _FUNCTIONS and name not in _CONSTANTS:
+            name = dotted(part)
+            if name not in FUNCTIONS and name not in CONSTANTS:
                 raise NotPlain(name)
         elif isinstance(part, ast.Name):
-            if part.id not in _FUNCTIONS and part.id != "math":
+            if part.id not in FUNCTIONS and part.id != "math":
                 raise NotPlain(part.id)
         elif isinstance(part, ast.Dict):
             for key in part.keys:
@@ -242,7 +244,7 @@ def _understood(node: ast.expr) -> None:
             raise NotPlain(type(part).__name__)
 
 
-_KNOWN = (_Result, ast.Constant, ast.List, ast.Tuple, ast.Set, ast.UnaryOp, ast.BinOp, ast.BoolOp, ast.Compare, ast.Subscript, ast.Slice)
+_KNOWN = (Result, ast.Constant, ast.List, ast.Tuple, ast.Set, ast.UnaryOp, ast.BinOp, ast.BoolOp, ast.Compare, ast.Subscript, ast.Slice)
 
 
 def read_assert(node: ast.Assert, names: dict[str, str], entry_point: str | None, code: str) -> Check:
@@ -251,18 +253,54 @@ def read_assert(node: ast.Assert, names: dict[str, str], entry_point: str | None
     MBPP has a problem whose function is called `sum`: the entry point is the program's, whatever its name; and an assert that calls
     nothing but functions of ours can only mean functions of the program.
     """
-    lift = _Lift(names, set(_FUNCTIONS) - {entry_point}, entry_point)
+    lift = _Lift(names, set(FUNCTIONS) - {entry_point}, entry_point)
+    if (check := _equality(node.test, lift, code)) is not None:
+        return check
     expression = lift.visit(node.test)
     if not lift.calls:
         lift = _Lift(names, (), entry_point)
         expression = lift.visit(expression)
     _understood(expression)
-    return Check(tuple(lift.calls), expression, code, node.test)
+    return Check(tuple(lift.calls), partial(evaluate, expression), frozenset(truths(expression)), code, node.test)
+
+
+def _equality(node: ast.expr, lift: _Lift, code: str) -> Check | None:
+    """`f(..) == literal`, what most asserts are: the same as the long way round, in a third of its time. None: it is something else."""
+    if not (isinstance(node, ast.Compare) and len(node.ops) == 1 and isinstance(node.ops[0], ast.Eq) and isinstance(node.left, ast.Call)):
+        return None
+    function = node.left.func
+    if not isinstance(function, ast.Name) or function.id in lift.ours:
+        return None
+    try:
+        expected = _literal(node.comparators[0])
+    except NotPlain:
+        return None
+    lift.visit_Call(node.left)
+    return Check(tuple(lift.calls), partial(_first_equals, expected), frozenset(), code, node)
+
+
+def _first_equals(expected: Any, given: list[Any]) -> bool:
+    return bool(given[0] == expected)
+
+
+def _literal(node: ast.expr) -> Any:
+    """The value of constants in lists and tuples. Raises NotPlain."""
+    kind = type(node)
+    if isinstance(node, ast.Constant):
+        return node.value
+    if isinstance(node, (ast.List, ast.Tuple)):
+        items = [_literal(item) for item in node.elts]
+        return items if kind is ast.List else tuple(items)
+    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub) and isinstance(node.operand, ast.Constant):
+        value = node.operand.value
+        if isinstance(value, (int, float)):
+            return -value
+    raise NotPlain(kind.__name__)
 
 
 def truths(node: ast.expr) -> set[int]:
     """Numbers of the results of which only the truth is asked, as in `assert f(1)` and `assert not f(1)`: they may be any object."""
-    if isinstance(node, _Result):
+    if isinstance(node, Result):
         return {node.number}
     if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
         return truths(node.operand)
@@ -273,7 +311,7 @@ def truths(node: ast.expr) -> set[int]:
 
 def read_test(code: str, entry_point: str | None) -> list[Check]:
     """The checks of one test. Raises NotPlain when any part must run as code, SyntaxError when it is not Python."""
-    statements, names = _statements(ast.parse(code), entry_point)
+    statements, names = statements_of(ast.parse(code), entry_point)
     checks = []
     for statement in statements:
         if isinstance(statement, ast.Assert):
@@ -290,14 +328,14 @@ def read_test(code: str, entry_point: str | None) -> list[Check]:
 def _holds(check: Check) -> bool:
     """HumanEval has `assert True`: nothing to run."""
     try:
-        return bool(evaluate(check.expression, []))
+        return bool(check.holds([]))
     except Exception:
         return False
 
 
-def _statements(module: ast.Module, entry_point: str | None) -> tuple[list[ast.stmt], dict[str, str]]:
+def statements_of(module: ast.Module, entry_point: str | None) -> tuple[list[ast.stmt], dict[str, str]]:
     """The statements that test, and what the function under test is called in them."""
-    function = _check_function(module)
+    function = check_function(module)
     if function is None:
         return module.body, {}
     if entry_point is None or len(function.args.args) != 1:
@@ -305,7 +343,8 @@ def _statements(module: ast.Module, entry_point: str | None) -> tuple[list[ast.s
     return function.body, {function.args.args[0].arg: entry_point}
 
 
-def _check_function(module: ast.Module) -> ast.FunctionDef | None:
+def check_function(module: ast.Module) -> ast.FunctionDef | None:
+    """HumanEval's `check(candidate)`, where there is one."""
     for statement in module.body:
         if isinstance(statement, ast.FunctionDef) and statement.name == "check":
             return statement
@@ -317,75 +356,3 @@ def _harmless(statement: ast.stmt) -> bool:
     if isinstance(statement, ast.Import):
         return all(alias.name == "math" and alias.asname is None for alias in statement.names)
     return isinstance(statement, ast.Pass) or (isinstance(statement, ast.Expr) and isinstance(statement.value, (ast.Constant, ast.Name)))
-
-
-def assert_plan(problem: Problem, tests: tuple[Test, ...], shared: dict[str, Any]) -> Plan:
-    """The plan of a problem of kind "assert". Raises ProblemError for a test without code, or whose code is not Python."""
-    parts: list[dict[str, Any]] = []
-    decide: list[Decide] = []
-    codes: list[str] = []
-    trust = "parent"
-    for test in tests:
-        if test.code is None:
-            raise ProblemError(f"problem {problem.id} is of kind 'assert' and has a test without code; give each test a code field")
-        try:
-            checks = read_test(test.code, problem.entry_point) if _only_imports(problem.setup) else None
-        except (SyntaxError, ValueError) as error:
-            raise ProblemError(f"problem {problem.id} has a test that is not Python: {error}; correct it or leave the problem out") from None
-        except (NotPlain, RecursionError):
-            checks = None
-        codes.append(test.code)
-        if checks is None:
-            trust = "child"
-            parts.append(_as_code(problem, test.code))
-            decide.append(_never)
-        else:
-            parts += [_calls(check) for check in checks]
-            decide += [_decide(check) for check in checks]
-    away = apart(problem, codes) if trust == "child" else None
-    if away is not None:
-        parts, decide, trust = [_as_code(problem, code) for code in codes], [_never for _ in codes], "checker"
-    return Plan({"mode": "call", "tests": parts, **shared}, tuple(decide), trust, problem.comparator, apart=away)
-
-
-def _calls(check: Check) -> dict[str, Any]:
-    """The calls of one check for the sandbox."""
-    asked = truths(check.expression)
-    return {"calls": [{**call(*one), "truth": number in asked} for number, one in enumerate(check.calls)]}
-
-
-def _only_imports(setup: str) -> bool:
-    return not setup or all(isinstance(statement, (ast.Import, ast.ImportFrom)) for statement in ast.parse(setup).body)
-
-
-def _as_code(problem: Problem, code: str) -> dict[str, Any]:
-    """A test for the sandbox to run: its setup, itself, and the name to call its check() with."""
-    module = ast.parse(code)
-    calls_itself = any(isinstance(part, ast.Expr) and isinstance(part.value, ast.Call) and _is_check(part.value.func) for part in module.body)
-    entry = None if _check_function(module) is None or calls_itself else problem.entry_point
-    if _check_function(module) is not None and not calls_itself and entry is None:
-        raise ProblemError(f"problem {problem.id} has a test with check() and no entry_point; name the function to test")
-    return {"check": f"{problem.setup}\n{code}", "entry": entry}
-
-
-def _is_check(node: ast.expr) -> bool:
-    return isinstance(node, ast.Name) and node.id == "check"
-
-
-def _never(blob: bytes) -> Decision:
-    return Decision(False, "the test gave a value instead of coming to its end")
-
-
-def _decide(check: Check) -> Decide:
-    def decide(blob: bytes) -> Decision:
-        given = results(blob)
-        if len(given) != len(check.calls):
-            raise ValueError("not one result for each call")
-        try:
-            if evaluate(check.expression, given):
-                return Decision(True)
-        except Exception as error:  # what the assert itself would have raised
-            return Decision(False, f"assert {check.source()[:200]} raised {error}", type(error).__name__)
-        return Decision(False, f"assert {check.source()[:200]} does not hold; got {', '.join(map(short, given))}")
-
-    return decide

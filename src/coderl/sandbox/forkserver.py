@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 from .inside.frames import FRAME
+from .inside.text import from_text, to_text
 
 START_SECONDS, GRACE_SECONDS = 60.0, 15.0
 SCRATCH_BYTES = 64 << 20
@@ -165,7 +166,7 @@ class ForkServer:
         return bool(self._events or self._came)
 
     def _send(self, message: dict[str, Any]) -> None:
-        text = json.dumps(message).encode()
+        text = to_text(message).encode()
         try:
             self._socket.sendall(FRAME.pack(len(text), 0) + text)
         except OSError as error:
@@ -182,12 +183,12 @@ class ForkServer:
         while not self._events:
             header, size = FRAME.unpack(self._read(FRAME.size))
             try:
-                reports = json.loads(self._read(header))
+                reports = from_text(self._read(header).decode())
                 blobs, at = self._read(size), 0
                 for data, length in reports:
                     self._events.append(Event(str(data["event"]), data, blobs[at : at + length]))
                     at += length
-            except (ValueError, KeyError, TypeError) as error:
+            except (ValueError, KeyError, TypeError, RecursionError) as error:
                 raise ServerGone(self._why(f"its report cannot be read ({error!r})")) from None
         return self._events.popleft()
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from ..errors import ProblemError
 from ..records import Problem, Test
-from .assertions import assert_plan
+from .codeplan import assert_plan
 from .comparators import Comparator, apps_arguments, comparator
 from .inside import values
 from .plan import Answers, Decide, Decision, Plan, call, results, short

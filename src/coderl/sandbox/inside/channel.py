@@ -32,9 +32,12 @@ class Channel:
     was written is in the pipe and is read even if the child is dead by then; its end wakes the server too.
     """
 
-    def __init__(self, handle, bell, pause):
-        self.handle, self.bell, self.pause, self.pending = handle, bell, pause, 0
+    def __init__(self):
+        """Everything but the pipes, once in the server: see `Child`."""
         self.write, self.dumps, self.exit, self.now = os.write, json.dumps, os._exit, time.monotonic
+
+    def open(self, handle, bell, pause):
+        self.handle, self.bell, self.pause, self.pending = handle, bell, pause, 0
         self.rung = self.now()
 
     def send(self, event, test, header, blob=b""):

@@ -22,7 +22,7 @@ import types
 from typing import Any
 
 from . import remote, values
-from .channel import COMPILED, FINE, FINE_TEXT, HEADER, LOADED, LOST_CHANNEL, RANG, TESTED, Channel, pause
+from .channel import COMPILED, FINE, FINE_TEXT, HEADER, LOADED, LOST_CHANNEL, RANG, TESTED, Channel
 
 FILENAME = "<program>"
 _CHUNK = 1 << 20
@@ -228,10 +228,13 @@ class Child:
         self.use(self.stream(0, "r"), self.stream(1, "w"), self.stream(2, "w"))
 
     def use(self, source, target, errors):
+        self.show_streams(source, target, errors)
+        self.reset()
+
+    def show_streams(self, source, target, errors):
         sys.stdin, sys.stdout, sys.stderr = source, target, errors
         self.stdout = target
         vars(sys).update(__stdin__=source, __stdout__=target, __stderr__=errors)
-        self.reset()
 
     def stream(self, handle, mode):
         return self.open_file(handle, mode, encoding="utf-8", errors="surrogateescape", closefd=False)
@@ -365,7 +368,7 @@ def null_streams():
     return tuple(open(handle, mode, encoding="utf-8", errors="surrogateescape", closefd=False) for handle, mode in ((0, "r"), (1, "w"), (2, "w")))
 
 
-CHILD = Child()  # one in the server, so one in each fork
+CHILD, CHANNEL = Child(), Channel()  # one in the server, so one in each fork
 
 
 def start(job, first, channel, close):
@@ -374,9 +377,9 @@ def start(job, first, channel, close):
         for handle in close:
             os.close(handle)
         gc.enable()
-        os.chdir(job["folder"])
         confine(job["rlimits"], job["filter"])
-        CHILD.take(job, Channel(channel[0], channel[1], pause(job))).run(first)
+        CHANNEL.open(*channel)
+        CHILD.take(job, CHANNEL).run(first)
     except BaseException as error:
         try:
             os.write(channel[0], HEADER.pack(0, 0, 0, 0) + repr(error).encode())

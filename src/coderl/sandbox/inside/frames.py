@@ -1,8 +1,9 @@
 """Messages between the judge and the fork server, both ways: length of a JSON text, length of a blob, the two."""
 
-import json
 import os
 import struct
+
+from .text import from_text, to_text
 
 FRAME = struct.Struct("<II")
 
@@ -12,6 +13,8 @@ class Gone(Exception):
 
 
 def receive(handle, size):
+    if not size:
+        return b""
     parts = []
     while size:
         part = os.read(handle, min(size, 1 << 20))
@@ -19,18 +22,18 @@ def receive(handle, size):
             raise Gone
         parts.append(part)
         size -= len(part)
-    return b"".join(parts)
+    return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
 def receive_message(handle):
     header, blob = FRAME.unpack(receive(handle, FRAME.size))
-    message = json.loads(receive(handle, header))
+    message = from_text(receive(handle, header).decode())
     return message, receive(handle, blob)
 
 
 def send_events(handle, events):
     """Reports, each a JSON object and the bytes that belong to it, in one message."""
-    text = json.dumps([[data, len(blob)] for data, blob in events]).encode()
+    text = to_text([[data, len(blob)] for data, blob in events]).encode()
     blobs = b"".join([blob for _, blob in events])
     view = memoryview(FRAME.pack(len(text), len(blobs)) + text + blobs)
     try:

@@ -32,6 +32,7 @@ libc.recvmsg.argtypes = [ctypes.c_int, ctypes.POINTER(_Message), ctypes.c_int]
 libc.recvmsg.restype = ctypes.c_ssize_t
 _CONTROL = struct.Struct("@Niii4x")  # length, level, type, the descriptor
 MACHINE = platform.machine()
+bare_prctl = ctypes.CDLL(None).prctl  # for arguments that are ctypes objects already; leaves errno alone, which costs a child page after page
 _plain_fork = ctypes.PyDLL(None).fork  # keeps the interpreter's lock, as a fork must
 _plain_fork.argtypes = []
 

@@ -99,6 +99,7 @@ def _perform(stage, job, streams):
 
 
 def _quiet_channel(writing, ringing):
-    quiet = channel.Channel(writing, ringing, 0.01)
+    quiet = channel.Channel()
+    quiet.open(writing, ringing, 0.01)
     quiet.exit = _end
     return quiet

@@ -19,6 +19,9 @@ from .frames import receive_message
 TRACE_SIGNAL = signal.SIGRTMIN + 5
 _TRACE_LINE = re.compile(rb'File "<program>", line (\d+)')
 _HEADER_LIMIT = 1 << 16
+_SIZE = channel.HEADER.size
+_EVENTS = {"compile": channel.COMPILED, "load": channel.LOADED, "test": channel.TESTED}
+_NO_FIELDS: dict[str, object] = {}
 
 
 class Watch:
@@ -62,7 +65,7 @@ class Run:
         if self.pid == 0:
             if not server.spaces:
                 detach(server.secure)
-            children.start(job, first, (writing, ringing), (server.handle, self.reports, self.bell, server.statm))
+            children.start(job, first, (writing, ringing, self.pause), (server.handle, self.reports, self.bell, server.statm))
         for handle in (writing, ringing, *(streams or ()), *((job["line"],) if self.lined else ())):
             os.close(handle)
         self.clock = Watch(self.pid)
@@ -145,63 +148,54 @@ class Run:
             self.server.flush()
         return False, None
 
-    def whole(self):
-        """Of each whole report: did the bell ring behind it?"""
-        found, at, size = [], 0, channel.HEADER.size
-        while len(self.buffer) >= at + size:
-            event, _, header, blob = channel.HEADER.unpack_from(self.buffer, at)
-            at += size + header + blob
-            if len(self.buffer) >= at:
-                found.append(event & channel.RANG > 0)
-        return found
+    def take(self, rang):
+        """Pass on the whole reports. Few functions and few names here: each costs the server a page of memory, which it shares with its children."""
+        buffer, reports, at = self.buffer, [], 0
+        while len(buffer) >= at + _SIZE:
+            event, test, header, blob = channel.HEADER.unpack_from(buffer, at)
+            middle, end = at + _SIZE + header, at + _SIZE + header + blob
+            reports.append((event, test, header, blob, middle, end))
+            if len(buffer) < end:
+                break  # of this one, what it says it will be can be looked at already
+            at = end
+        self.divide([report[0] & channel.RANG > 0 for report in reports if report[5] <= at], rang)
+        for event, test, header, blob, middle, end in reports:
+            if event == 0:
+                sys.exit(f"the child could not start: {bytes(buffer[middle:])!r}")
+            fed = "fed" in self.job and self.phase == "test"  # then results come by the line
+            if event & ~channel.RANG != _EVENTS[self.phase] or test != self.test or header > _HEADER_LIMIT or fed:
+                return True, self.give_up("BrokenReport", "the program wrote into the judge's channel")
+            if blob > 2 * self.job["output_bytes"] + 4096:
+                return True, self.give_up("OutputLimit", f"a result of more than {self.job['output_bytes']} bytes")
+            if end <= at and self.report(bytes(buffer[middle - header : middle]), bytes(buffer[middle:end])):
+                return True, None
+        del buffer[:at]
+        return False, None
 
     def divide(self, bells, rang):
         """CPU time of each report: those without a bell ended within its pause; the rest of the time is of those with one."""
+        if not bells:
+            return
         used, count, ringing = self.clock.used()[0], len(bells), sum(bells)
         short = min(used, self.pause) / count
         long = short + (used - short * count) / ringing if ringing else short
         self.shares = [long if bell else short for bell in bells]
         self.due = rang
 
-    def take(self, rang):
-        """Pass on the whole reports."""
-        size = channel.HEADER.size
-        if bells := self.whole():
-            self.divide(bells, rang)
-        while len(self.buffer) >= size:
-            event, test, header, blob = channel.HEADER.unpack_from(self.buffer)
-            if event == 0:
-                sys.exit(f"the child could not start: {bytes(self.buffer[size:])!r}")
-            expected = {"compile": channel.COMPILED, "load": channel.LOADED, "test": channel.TESTED}[self.phase]
-            fed = "fed" in self.job and self.phase == "test"  # then results come by the line
-            if event & ~channel.RANG != expected or test != self.test or header > _HEADER_LIMIT or fed:
-                return True, self.give_up("BrokenReport", "the program wrote into the judge's channel")
-            if blob > 2 * self.job["output_bytes"] + 4096:
-                return True, self.give_up("OutputLimit", f"a result of more than {self.job['output_bytes']} bytes")
-            if len(self.buffer) < size + header + blob:
-                break
-            text, rest = bytes(self.buffer[size : size + header]), bytes(self.buffer[size + header : size + header + blob])
-            del self.buffer[: size + header + blob]
-            if self.report(text, rest):
-                return True, None
-        return False, None
-
     def report(self, text, blob):
         """Pass on one whole report; True when the job is over."""
-        try:
-            header = channel.FINE if text == channel.FINE_TEXT else json.loads(text)
-            status = str(header["status"])
-            fields = {} if header is channel.FINE else {name: header.get(name) for name in ("type", "message", "line", "token")}
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-            fields, status, blob = {"type": "BrokenReport", "message": "the program wrote into the judge's channel", "line": None}, "error", b""
-        phase = self.phase
+        phase, status, fields = self.phase, "ok", _NO_FIELDS
+        if text != channel.FINE_TEXT:
+            status, fields, blob = read_header(text, blob)
         cpu = self.shares.pop(0)
         if self.due and not self.shares:
             self.clock.restart()
-        self.server.say({"event": phase, "test": self.test, "status": status, "cpu": round(cpu, 6), **fields}, blob)
         if phase != "test":
+            if status != "ok" or self.lined:  # that all is well is news only for who waits to make the first call
+                self.server.say({"event": phase, "test": self.test, "status": status, "cpu": round(cpu, 6), **fields}, blob)
             self.phase = "test" if phase == "load" or self.job["mode"] == "stdin" else "load"
             return status != "ok"
+        self.server.say({"event": phase, "test": self.test, "status": status, "cpu": round(cpu, 6), **fields}, blob)
         self.test += 1
         return self.test >= len(self.job["tests"]) or (self.job["stop"] and status != "ok")
 
@@ -265,6 +259,15 @@ class Run:
             if found:
                 return int(found[1])
         return None
+
+
+def read_header(text, blob):
+    """Status, further fields and blob of a report that says more than that all is well."""
+    try:
+        header = json.loads(text)
+        return str(header["status"]), {name: header.get(name) for name in ("type", "message", "line", "token")}, blob
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return "error", {"type": "BrokenReport", "message": "the program wrote into the judge's channel", "line": None}, b""
 
 
 def detach(secure):

@@ -121,11 +121,12 @@ class ChildFilter:
         text = child_filter(marker)
         self.program = prepare(text)
         wanted = struct.pack("<I", marker)
-        self.places = [at for at in range(4, len(text), 8) if text[at : at + 4] == wanted]
-        self.pid = [ctypes.c_uint32.from_buffer(self.program.keep, at) for at in self.places]
-        self.address = ctypes.addressof(self.program)
+        self.words = memoryview(self.program.keep).cast("B").cast("I")
+        self.places = [at // 4 for at in range(4, len(text), 8) if text[at : at + 4] == wanted]
+        self.arguments = ctypes.c_int(kernel.PR_SET_SECCOMP), *[ctypes.c_ulong(value) for value in (2, ctypes.addressof(self.program), 0, 0)]
 
     def install(self, pid):
-        for place in self.pid:
-            place.value = pid
-        kernel.prctl(kernel.PR_SET_SECCOMP, 2, self.address)
+        for place in self.places:
+            self.words[place] = pid
+        if kernel.bare_prctl(*self.arguments):
+            raise OSError(0, "the child's filter cannot be installed")

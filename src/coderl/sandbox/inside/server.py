@@ -18,7 +18,7 @@ import signal
 import sys
 import time
 
-from . import kernel, rehearsal, seccomp
+from . import child, kernel, rehearsal, seccomp
 from .frames import receive_message, send_events
 from .run import TRACE_SIGNAL, Run
 
@@ -31,10 +31,8 @@ from math import sqrt, sin, cos, tan, ceil, fabs, floor, gcd, exp, log, log2
 from typing import List, Tuple
 from heapq import *
 """
-_LIMITED = (
-    *(resource.RLIMIT_AS, resource.RLIMIT_CPU, resource.RLIMIT_FSIZE, resource.RLIMIT_NOFILE, resource.RLIMIT_CORE),
-    resource.RLIMIT_NPROC,  # counts by user: only where the user is the sandbox's own
-)
+_LIMITED = resource.RLIMIT_AS, resource.RLIMIT_CPU, resource.RLIMIT_FSIZE  # of each child; what is the same for all, the server has too
+_OPEN_FILES, _THREADS = 256, 256
 _WARM = "bisect copy enum functools operator re string typing contextlib"  # what fewer than one program in fifty imports makes every fork slower
 
 
@@ -80,7 +78,11 @@ class Server:
         faulthandler.register(TRACE_SIGNAL, file=self.trace, all_threads=False)
         self.numpy_tried, self.outbox = False, []
         self.filter = seccomp.ChildFilter() if self.secure else None
-        self.hard = {kind: resource.getrlimit(kind)[1] for kind in _LIMITED}
+        limit(resource.RLIMIT_NOFILE, _OPEN_FILES)
+        limit(resource.RLIMIT_CORE, 0)
+        if self.spaces:
+            limit(resource.RLIMIT_NPROC, _THREADS)  # counts by user: only where the user is the sandbox's own
+        self.hard = [resource.getrlimit(kind)[1] for kind in _LIMITED]
         self.page = resource.getpagesize()
         gc.disable()
 
@@ -88,6 +90,7 @@ class Server:
         """Before the first job; `apps_names`: see `warm`."""
         self.apps_names = apps_names
         rehearsal.rehearse(apps_names, self.null)
+        child.CHILD.show_streams(*child.CHILD.quiet)  # now, or each child would have to drop those of the server
         random.seed(0)
         gc.collect()
         gc.freeze()
@@ -131,12 +134,11 @@ class Server:
         self.flush()
 
     def prepare(self, job):
-        job.update(null=self.null, folder=self.folder or "/", module="program", filter=self.filter)
+        job.update(null=self.null, module="program", filter=self.filter)
         own = int(os.pread(self.statm, 64, 0).split(None, 1)[0]) * self.page
         cpu = int(job["cpu_seconds"] * (job.get("fed", len(job["tests"])) + 2)) + 2
-        wanted = (own + job["memory_bytes"], cpu, job["file_bytes"], 256, 0, 256)
-        limits = zip(_LIMITED, wanted) if self.spaces else zip(_LIMITED[:-1], wanted)
-        job["rlimits"] = [(kind, value if (hard := self.hard[kind]) < 0 else min(value, hard)) for kind, value in limits]
+        wanted = (own + job["memory_bytes"], cpu, job["file_bytes"])
+        job["rlimits"] = [(kind, value if hard < 0 else min(value, hard)) for kind, value, hard in zip(_LIMITED, wanted, self.hard, strict=True)]
 
     def clean(self):
         """End and reap every process that is left; empty the scratch folder."""
@@ -152,6 +154,13 @@ class Server:
             pass
         if self.folder is not None and not self.kept.issuperset(os.listdir(self.folder)):
             empty(self.folder, self.kept)
+
+
+def limit(kind, value):
+    """A limit of this process and of all that it forks, for good; one that is lower already stays."""
+    hard = resource.getrlimit(kind)[1]
+    value = value if hard < 0 else min(value, hard)
+    resource.setrlimit(kind, (value, value))
 
 
 def end_orphans():

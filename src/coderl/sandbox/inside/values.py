@@ -6,15 +6,16 @@
     {"r": [..]} what an iterator or a view gave (only where asked for)
 
 A value of a subclass is flattened to its base type by the base type's own methods, so nothing that a program defines is called. Runs
-on both sides; imports the standard library only.
+on both sides.
 """
 
-import json
 from collections.abc import Callable
 from typing import Any
 
+from .text import from_text, to_text
+
 DEPTH = 200
-_SAFE = 1 << 53
+_SAFE, _SHORT = 1 << 53, 32
 _SPECIAL = {"nan": float("nan"), "inf": float("inf"), "-inf": float("-inf")}
 
 
@@ -131,21 +132,20 @@ _FLATTEN: tuple[tuple[type, Callable[[Any], Any]], ...] = (  # each gives a valu
 )
 
 
-_to_text = json.JSONEncoder(allow_nan=False, separators=(",", ":")).encode
-
-
 def encode(value: Any, limit: int, iterators: bool = False, plain: Callable[[Any], Any] | None = None) -> str:
     """The value as JSON text of at most about `limit` characters.
 
     `iterators`: exhaust generators, maps, ranges and views. `plain`: a function that may turn a foreign scalar into a built-in one.
     Raises Unsupported or TooLarge.
     """
-    return _to_text(_Encoder(limit, iterators, plain).encode(value, 0))
+    if limit > _SHORT and (value is None or type(value) is bool or (type(value) is int and -_SAFE < value < _SAFE)):
+        return to_text(value)
+    return to_text(_Encoder(limit, iterators, plain).encode(value, 0))
 
 
 def decode(text: str | bytes) -> Any:
     """The value again. Raises ValueError (or RecursionError) for text that `encode` cannot have made."""
-    return _decode(json.loads(text))
+    return _decode(from_text(text if isinstance(text, str) else text.decode("utf-8", "surrogatepass")))
 
 
 def _decode(data: Any) -> Any:
