@@ -59,18 +59,25 @@ Call = tuple[str, list[Any], dict[str, Any]]  # name, arguments, named arguments
 
 
 class Check(NamedTuple):
-    """Calls for the sandbox, and what decides on the list of their results; `truths`: see there; `place` of the assert in the test's `code`."""
+    """Calls for the sandbox, and what decides on the list of their results; `truths`: see there; `place` of the assert in the test's `code`:
+    first and last line, first and last column. The tree itself is not kept: thousands of live nodes are what the garbage collector walks through."""
 
     calls: tuple[Call, ...]
     holds: Callable[[list[Any]], Any]
     truths: frozenset[int]
     code: str
-    place: ast.expr
+    place: tuple[int, int, int, int]
 
     def source(self) -> str:
         """What the assert says, on one line. Made when it is asked for: most never are."""
-        segment = ast.get_source_segment(self.code, self.place)
+        first, last, start, end = self.place
+        segment = ast.get_source_segment(self.code, ast.Pass(lineno=first, end_lineno=last, col_offset=start, end_col_offset=end))
         return ast.unparse(ast.parse(f"({segment}\n)", mode="eval").body)
+
+
+def place(node: ast.expr) -> tuple[int, int, int, int]:
+    """Where a parsed expression stands: see `Check`."""
+    return node.lineno, node.end_lineno or node.lineno, node.col_offset, node.end_col_offset or 0
 
 
 class Result(ast.expr):
@@ -261,7 +268,7 @@ def read_assert(node: ast.Assert, names: dict[str, str], entry_point: str | None
         lift = _Lift(names, (), entry_point)
         expression = lift.visit(expression)
     _understood(expression)
-    return Check(tuple(lift.calls), partial(evaluate, expression), frozenset(truths(expression)), code, node.test)
+    return Check(tuple(lift.calls), partial(evaluate, expression), frozenset(truths(expression)), code, place(node.test))
 
 
 def _equality(node: ast.expr, lift: _Lift, code: str) -> Check | None:
@@ -276,7 +283,7 @@ def _equality(node: ast.expr, lift: _Lift, code: str) -> Check | None:
     except NotPlain:
         return None
     lift.visit_Call(node.left)
-    return Check(tuple(lift.calls), partial(_first_equals, expected), frozenset(), code, node)
+    return Check(tuple(lift.calls), partial(_first_equals, expected), frozenset(), code, place(node))
 
 
 def _first_equals(expected: Any, given: list[Any]) -> bool:

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from .assertions import Call, Check, NotPlain, Result, keyword_name, truths
+from .assertions import Call, Check, NotPlain, Result, keyword_name, place, truths
 from .closures import METHODS, MODULES, PURE, PURE_METHODS, RESULTS, STEPS_LEFT, Scope, Value, Words, bind, drawing, each, targets, weigh
 
 PLAN_STEPS, CHECK_STEPS, CALLS = 50_000, 1_000_000, 1_000
@@ -133,6 +133,7 @@ class _Test:
         lift = _Calls(self)
         expression = lift.visit(copy.deepcopy(node.test))
         holds, asks, asked = self.pure.make(expression), [self.request(one) for one in lift.found], truths(expression)
+        where = place(node.test)
         names = [part for part in ast.walk(expression) if isinstance(part, ast.Name)]
         used = {part.id for part in names} & self.words.local
         outer = used - {part.id for part in names if isinstance(part.ctx, ast.Store)}
@@ -146,7 +147,7 @@ class _Test:
             given = {name: state.waiting[name] for name in used if name in state.waiting}
             state.calls, state.waiting = [], {}
             if calls or not holds({**known, STEPS_LEFT: [CHECK_STEPS]}):
-                state.checks.append(Check(calls, _decider(holds, known, given, first), frozenset(first + n for n in asked), self.code, node.test))
+                state.checks.append(Check(calls, _decider(holds, known, given, first), frozenset(first + n for n in asked), self.code, where))
             if len(state.checks) > CALLS or len(calls) > CALLS:
                 raise NotPlain("too many calls")
 
