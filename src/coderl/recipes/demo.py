@@ -94,7 +94,7 @@ FULL = Scale(
 )
 QUICK = FULL._replace(
     train=400,
-    tests_only=600,
+    tests_only=480,
     validation=60,
     heldout=200,
     sources=("words", "letters"),
