@@ -32,10 +32,10 @@ from safetensors import SafetensorError
 from torch import Tensor
 from transformers import T5Config, T5ForConditionalGeneration
 
-from ..errors import ModelError, UsageError
+from ..errors import ModelError
 from ..store import file_hash
 from ..tokens import read_json
-from .requests import Decoding, Generated, Request, check_requests
+from .requests import Decoding, Generated, Request, check_requests, optional_package
 
 COMPUTE_TYPES = ("float32", "int8")
 _LOGITS_BYTES = 2**30  # of one batch
@@ -51,18 +51,8 @@ class Converted(NamedTuple):
 
 
 def installed() -> ModuleType:
-    """The package `ctranslate2`.
-
-    Raises:
-        UsageError: it is not there; says what to install.
-    """
-    try:
-        import ctranslate2
-    except ImportError as error:
-        raise UsageError(
-            f"engine ctranslate2 needs the package ctranslate2 ({error}); pip install 'coderl[ctranslate2]', or take --engine torch"
-        ) from None
-    return ctranslate2
+    """The package `ctranslate2`. Raises UsageError, which says what to install, where it is not there."""
+    return optional_package("ctranslate2", "pip install 'coderl[ctranslate2]', or take --engine torch")
 
 
 def weights_digest(directory: Path) -> str:

@@ -8,7 +8,9 @@ so that a program does not depend on its batch, its neighbours, the number of pr
 from __future__ import annotations
 
 import hashlib
+import importlib
 from collections.abc import Sequence
+from types import ModuleType
 from typing import NamedTuple
 
 import numpy as np
@@ -104,3 +106,15 @@ def uniforms(streams: np.ndarray, position: np.ndarray | int) -> np.ndarray:
         z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
         z = z ^ (z >> np.uint64(31))
     return (z >> np.uint64(11)).astype(np.float64) * 2.0**-53
+
+
+def optional_package(name: str, remedy: str) -> ModuleType:
+    """A package that only one engine needs.
+
+    Raises:
+        UsageError: it is not there; `remedy` says what to do.
+    """
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise UsageError(f"engine {name} needs the package {name} ({error}); {remedy}") from None

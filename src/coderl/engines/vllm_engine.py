@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 from ..errors import ModelError, UsageError
 from ..tokens import read_json
-from .requests import Generated, Request, check_requests, stream_key
+from .requests import Generated, Request, check_requests, optional_package, stream_key
 
 LEAST_TEMPERATURE = 0.01  # vllm.sampling_params._MAX_TEMP
 
@@ -34,18 +34,8 @@ class Loaded(NamedTuple):
 
 
 def installed() -> ModuleType:
-    """The package `vllm`.
-
-    Raises:
-        UsageError: it is not there; says what to install.
-    """
-    try:
-        import vllm
-    except ImportError as error:
-        raise UsageError(
-            f"engine vllm needs the package vllm ({error}); pip install 'coderl[vllm]' on a machine with a GPU, or take --engine torch"
-        ) from None
-    return vllm
+    """The package `vllm`. Raises UsageError, which says what to install, where it is not there."""
+    return optional_package("vllm", "pip install 'coderl[vllm]' on a machine with a GPU, or take --engine torch")
 
 
 def load(directory: str | Path) -> Loaded:

@@ -6,7 +6,8 @@
 
 `--variant` takes the rows of the paper's Table 2: A no critic, B no baseline, C linear decay, D all of it; and `changes`, ours, which
 weighs a token by what it did to the critic's p(passed). The paper's own step is `--negative-weight 1 --no-scaled
---reduction program-sum`; the released code's `--alternate`. Every difference: docs/algorithms/coderl.md.
+--reduction program-sum`, but for a factor: the mean is over distinct programs with a gradient, not over all that were drawn.
+The released code's schedule is `--alternate`. Every difference: docs/algorithms/coderl.md.
 
 As in the paper the programs are sampled once, before; `coderl rounds` does it again and again. Reads programs with verdicts, the greedy
 programs' verdicts and token scores; writes `OUT/actor`, `metrics.jsonl`, `manifest.json`. A killed run goes on from its newest checkpoint.

@@ -1,6 +1,6 @@
 """Stage `finetune expert`: expert iteration, cross-entropy on the programs that pass (Anthony et al. 2017; STaR, Zelikman et al. 2022).
 
-    weight(w_t) = 1 for every token of a program that passes, else 0; equal programs of a problem count once with `--once`
+    weight(w_t) = 1 for every token of a program that passes, else 0
 
 Reads programs with verdicts; writes `OUT/actor`, `metrics.jsonl`, `manifest.json`. docs/algorithms/expert.md.
 """
@@ -31,8 +31,6 @@ class Config:
     """their verdicts (.jsonl)"""
     out: Path
     """run directory to write; the model goes to OUT/actor"""
-    once: bool = False
-    """count equal programs of a problem once, so that problems that are always solved do not drown the others"""
     tuning: Annotated[Tuning, OmitArgPrefixes] = DEFAULT
     """how the actor learns"""
     training: Annotated[Training, OmitArgPrefixes] = OFTEN_SAVED
@@ -46,7 +44,6 @@ def main(config: Config) -> None:
     found = material(config)
     if found is None:
         return
-    judged = list({(one.program.problem, one.program.code): one for one in found.judged}.values()) if config.once else found.judged
     tuning = config.tuning
-    signal = signals.weighted(found.actor.tokenizer, found.problems, judged, signals.passing, signals.evenly, tuning.limits, tuning.scaled)
+    signal = signals.weighted(found.actor.tokenizer, found.problems, found.judged, signals.passing, signals.evenly, tuning.limits, tuning.scaled)
     learn(config, found, signal, weighted_log_probs(tuning.rl_weight), "finetune-expert")
