@@ -59,6 +59,7 @@ def as_batch(values: dict[str, Tensor]) -> Batch:
         outcomes=torch.zeros(size, dtype=torch.long),
         supervised=torch.zeros(size, dtype=torch.bool),
         old_log_probs=torch.zeros(values["labels"].shape),
+        numbers=torch.full((size,), -1),
     )
 
 

@@ -47,6 +47,10 @@ BOUNDS: dict[str, Bound] = {
     "clip_low": Bound(0, 1, closed=False),
     "top_p": Bound(0, 1, closed=False),
     "held_out": Bound(0, 0.5),
+    "real_share": Bound(0, 1),
+    "discount": Bound(0, 1, closed=False),
+    "advantage_weight": Bound(0, MOST_FLOAT),
+    "ce_weight": Bound(0, MOST_FLOAT),
     "vocabulary": Bound(261, MOST_WHOLE),  # 256 bytes and 5 special tokens
 }
 

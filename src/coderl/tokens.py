@@ -100,6 +100,7 @@ class Example(NamedTuple):
     label: int = 3  # outcome of the program (records.Outcome.label); references pass
     supervised: bool = True  # counts in the cross-entropy term
     old_log_probs: tuple[float, ...] | None = None  # of the actor that drew the program, where a loss needs them
+    number: int = -1  # its place among a stage's examples, where the stage keeps more about them than is here
 
 
 class Batch(NamedTuple):
@@ -107,7 +108,7 @@ class Batch(NamedTuple):
 
     Shapes: `prompts` (P, S) long, `prompt_mask` (P, S) bool, `row_prompt` (B,) long: which prompt a program answers,
     `labels` (B, T) long with -100 behind the end, `mask` (B, T) bool, `weights` (B, T) float, `outcomes` (B,) long,
-    `supervised` (B,) bool, `old_log_probs` (B, T) float, 0 where they are not known.
+    `supervised` (B,) bool, `old_log_probs` (B, T) float, 0 where they are not known, `numbers` (B,) long, -1 where there is none.
     """
 
     prompts: Tensor
@@ -119,6 +120,7 @@ class Batch(NamedTuple):
     outcomes: Tensor
     supervised: Tensor
     old_log_probs: Tensor
+    numbers: Tensor
 
 
 def encode_prompt(tokenizer: PreTrainedTokenizerBase, text: str, limit: int, tail: int = 24) -> tuple[tuple[int, ...], bool]:
@@ -199,6 +201,7 @@ def collate(examples: Sequence[Example], pad_id: int) -> Batch:
         outcomes=torch.tensor([e.label for e in examples]),
         supervised=torch.tensor([e.supervised for e in examples]),
         old_log_probs=old,
+        numbers=torch.tensor([e.number for e in examples]),
     )
 
 
