@@ -140,3 +140,46 @@ def mean_by_outcome(scores: Iterable[ProgramScore], verdicts: Iterable[Verdict])
         if outcome is not None:
             found.setdefault(outcome, []).append(one.score)
     return {o: OutcomeMean(sum(found[o]) / len(found[o]), len(found[o])) for o in reversed(OUTCOMES) if o in found}
+
+
+class Candidate(NamedTuple):
+    """A judged program of a problem: its text, its score, whether it passes the hidden tests, and whether it passes the example tests."""
+
+    text: str
+    score: float
+    right: bool
+    survives: bool
+
+
+class RankedPass(NamedTuple):
+    """Whether one of the k best candidates of a problem is right, 0 or 1.
+
+    Fields:
+        plain: of all candidates.
+        filtered: of those that pass the example tests; 0 when none does, since then nothing is handed in.
+        fallback: the same, but of all candidates when none passes the example tests. The paper does not say which it means.
+    """
+
+    plain: float
+    filtered: float
+    fallback: float
+
+
+def ranked_pass(candidates: Sequence[Candidate], k: int) -> RankedPass:
+    """B-Coder's ranked pass@k (section 4.4, the protocol of CodeT) of one problem, for scores of any kind.
+
+    A text that was drawn several times is one candidate, at the best of its places: k copies of one program are one try. The paper does not
+    say. Equal scores stay in the order in which they were drawn.
+    """
+    survivors = [c for c in candidates if c.survives]
+    plain, filtered = _top_right(candidates, k), _top_right(survivors, k)
+    return RankedPass(plain, filtered, filtered if survivors else plain)
+
+
+def _top_right(candidates: Sequence[Candidate], k: int) -> float:
+    best: dict[str, bool] = {}
+    for one in sorted(candidates, key=lambda c: -c.score):
+        best.setdefault(one.text, one.right)
+        if len(best) == k:
+            break
+    return float(any(best.values()))
