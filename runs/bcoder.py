@@ -6,7 +6,8 @@
 
 A start is a folder of the demo's shape: problems/, warm-start/actor, samples/ (programs, verdicts, greedy_verdicts), critic/critic,
 scores.jsonl or samples/scores.jsonl; coderl/actor is used where it is there, else made as the demo makes it. Arms and seeds go as JSON to
-runs/results/bcoder (validation: runs/work/bcoder-small); a killed call goes on where it was. Settings: docs/lab-log.md, chosen on validation.
+runs/results/bcoder (--small: runs/work/bcoder-small/results); a killed call goes on where it was. The two other learning curves of the paper's
+figure 1 are made for the first seed. Settings: docs/lab-log.md. No held-out problem chose anything.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ from coderl.tokens import load_tokenizer
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results" / "bcoder"
 WORK = HERE / "work" / "bcoder"
-VALUE_UPDATES, UPDATES, SAMPLES, ORDERS = 150, 250, 16, 20
+VALUE_UPDATES, UPDATES, PROBLEMS, SAMPLES, ORDERS = 60, 200, 400, 16, 20
 KS = (1, 5)
 WRITERS = {"warm-start": "warm start", "coderl": "CodeRL", "bcoder": "B-Coder"}
 RANKINGS = {
@@ -62,6 +63,7 @@ class Study(NamedTuple):
     seed: int
     start: Path
     small: bool
+    curves: bool
 
     @property
     def folder(self) -> Path:
@@ -85,7 +87,8 @@ class Study(NamedTuple):
         return known[writer] if writer in known else made if made.is_dir() else self.folder / "coderl" / "actor"
 
     def steps(self) -> list[Step]:
-        return [*self.learning(), *self.curves(), *(step for writer in WRITERS for step in self.judging(writer))]
+        curves = self.curve_steps() if self.curves else []
+        return [*self.learning(), *curves, *(step for writer in WRITERS for step in self.judging(writer))]
 
     def step(self, name: str, title: str, command: tuple[str, ...], *needs: str) -> Step:
         return Step(name, title, command, needs)
@@ -116,7 +119,7 @@ class Study(NamedTuple):
         looks = ("--validation", self.problems("validation"), "--updates", 8 if self.small else UPDATES)
         return words("bcoder", "finetune", "--model", model, *self.learnt(), *looks, *flags, "--out", self.folder / name)
 
-    def curves(self) -> list[Step]:
+    def curve_steps(self) -> list[Step]:
         """The other two lines of the paper's figure 1; the third is B-Coder itself."""
         return [
             self.step(f"curve-{name}", title, self.finetune(f"curve-{name}", initialised, flags), *(("value",) if initialised else ()))
@@ -232,13 +235,15 @@ def keep(study: Study, costs: Mapping[str, StepCost]) -> None:
             continue
         labels = [pool.verdicts[key].outcome.label for key in pool.verdicts]  # type: ignore[union-attr]
         for ranking, score in scores_of(study, writer, pool).items():
-            more = {"ranking": ranking, "auc": passing_auc([score(key) for key in pool.verdicts], labels)}
+            auc = passing_auc([score(key) for key in pool.verdicts], labels)
+            more: dict[str, Any] = {"ranking": ranking, "auc": None if math.isnan(auc) else auc}  # none where all programs fare alike
             if ranking == "recovered":
                 scores = read_records(study.folder / "judged" / writer / "scores.jsonl", ProgramScore)
                 more["by_outcome"] = {str(o): tuple(m) for o, m in mean_by_outcome(scores, pool.verdicts.values()).items()}
             write(study, f"{writer}-{ranking}", about | more | {"per_problem": with_difficulty(pool, ranked(pool, score))})
         write(study, f"{writer}-random", about | {"ranking": "random", "per_problem": with_difficulty(pool, at_random(pool, study.seed))})
-    curves = {name: looks(study.folder / ("bcoder" if name == "conservative" else f"curve-{name}")) for name in CURVES}
+    runs = {name: study.folder / ("bcoder" if name == "conservative" else f"curve-{name}") for name in CURVES}
+    curves = {name: looks(run) for name, run in runs.items() if study.curves or name == "conservative"}
     write(study, "curves", {"curves": curves, "steps": {c.step: [" ".join(c.command), c.cpu_seconds] for c in costs.values()}})
 
 
@@ -323,7 +328,7 @@ def cells(found: Mapping[str, Mapping[int, Any]], writer: str, ranking: str) -> 
         gap, low, high = difference(runs, found[other], measure)
         return f"{100 * gap:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}]"
 
-    auc = [r["auc"] for r in runs.values() if "auc" in r]
+    auc = [r["auc"] for r in runs.values() if r.get("auc") is not None]
     return [
         WRITERS[writer],
         RANKINGS[ranking] if ranking else "-",
@@ -351,9 +356,9 @@ def outcome_lines(found: Mapping[str, Mapping[int, Any]]) -> list[str]:
 def curve_lines(found: Mapping[str, Mapping[int, Any]]) -> list[str]:
     lines = []
     for name, (title, _, _) in CURVES.items():
-        runs = [dict(r["curves"][name]) for r in found.get("curves", {}).values()]
+        runs = [dict(r["curves"][name]) for r in found.get("curves", {}).values() if name in r["curves"]]
         steps = sorted(set.intersection(*(set(r) for r in runs))) if runs else []
-        lines.append(f"- {title}: " + ", ".join(f"{100 * statistics.mean(r[s] for r in runs):.1f}" for s in steps))
+        lines.append(f"- {title} ({len(runs)} seeds): " + ", ".join(f"{100 * statistics.mean(r[s] for r in runs):.1f}" for s in steps))
     return lines
 
 
@@ -365,12 +370,12 @@ def main() -> None:
     parser.add_argument("--cores", type=int, default=2, help="CPU cores; a step takes one")
     parser.add_argument("--table", action="store_true", help="only make the table anew")
     asked = parser.parse_args()
-    studies = [Study(seed, Path(asked.start.format(seed=seed)), asked.small) for seed in asked.seeds]
+    studies = [Study(seed, Path(asked.start.format(seed=seed)), asked.small, seed == asked.seeds[0]) for seed in asked.seeds]
     for study in [] if asked.table else studies:
         if not (study.results / "curves" / f"seed-{study.seed}.json").exists():  # written last
             study.folder.mkdir(parents=True, exist_ok=True)
             judged = study.problems("validation" if study.small else "heldout").read_text(encoding="utf-8").splitlines(keepends=True)
-            atomic_write(study.judged, "".join(judged[:60] if study.small else judged))
+            atomic_write(study.judged, "".join(judged[: 60 if study.small else PROBLEMS]))
             keep(study, run_steps(study.steps(), study.folder, asked.cores, preload=PRELOAD))
     text = table(studies[0].results)
     if not asked.small:

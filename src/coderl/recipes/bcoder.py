@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 SHARED = 8  # sampled programs of one problem side by side in a batch
 SHARED_REFERENCES = 2
 FROZEN_FILE = "frozen.safetensors"
-TERMS = ("loss_q_drawn", "loss_q_real")
 
 
 @dataclass(frozen=True)
@@ -193,6 +192,7 @@ def td_terms(q: Tensor, greedy_values: Tensor, batch: Batch, discount: float) ->
 
 
 def td_weights(learning: Learning) -> dict[str, float]:
+    """What sampled programs and ground truth weigh in L_Q."""
     return {"loss_q_drawn": 1 - learning.real_share, "loss_q_real": learning.real_share}
 
 
