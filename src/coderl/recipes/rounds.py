@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from ..pipeline import Step, StepCost
     from ..store import RunDirectory
 
-Algorithm = Literal["coderl", "reinforce", "expert", "grpo", "rltf"]
+Algorithm = Literal["coderl", "reinforce", "expert", "grpo", "ppo", "rltf"]
 WITH_BASELINE = ("coderl", "reinforce", "rltf")
 
 
@@ -235,6 +235,7 @@ class Round:
         more += ["--negative-weight", c.negative_weight] if c.algorithm in ("coderl", "rltf") else []
         more += ["--variant", c.variant] if c.variant and c.algorithm == "coderl" else []
         more += ["--scores", self.file("scores")] if self.with_critic else []
+        more += ["--reference", c.model] if c.algorithm == "ppo" else []  # the warm start; the value head comes with the actor of the round before
         more += ["--references", t.references] if t.references else []
         more += ["--validation", t.validation] if t.validation else []
         more += [] if t.scaled else ["--no-scaled"]
