@@ -76,6 +76,8 @@ ARMS = {
         RL_RATES,
     ),
     "reinforce": Arm("REINFORCE, greedy baseline", ("--algorithm", "reinforce"), RL_RATES),
+    "leave-one-out": Arm("REINFORCE, leave-one-out", ("--algorithm", "leave-one-out"), RL_RATES),
+    "ppo": Arm("PPO", ("--algorithm", "ppo"), RL_RATES),
     "rltf": Arm("RLTF-style", ("--algorithm", "rltf"), RL_RATES),
     "mix": Arm("the cross-entropy steps of expert iteration alone", ("--algorithm", "expert", "--rl-weight", "0"), RL_RATES),
 }

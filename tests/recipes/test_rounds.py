@@ -33,7 +33,7 @@ def test_every_problem_comes_once_before_any_comes_twice():
     assert shares(names, replace(CONFIG, rounds=2, problems_per_round=99))[1] != names
 
 
-@pytest.mark.parametrize("algorithm", ["coderl", "reinforce", "expert", "grpo", "ppo", "rltf"])
+@pytest.mark.parametrize("algorithm", ["coderl", "reinforce", "leave-one-out", "expert", "grpo", "ppo", "rltf"])
 @pytest.mark.parametrize("critic", ["refresh", "frozen"])
 @pytest.mark.parametrize("variant", [None, "A", "changes"])
 def test_every_command_is_one_that_its_stage_reads(algorithm, critic, variant):
