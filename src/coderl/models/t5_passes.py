@@ -10,6 +10,7 @@ Not here: generation (engines/), the vocabulary head and other heads (actor.py, 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NamedTuple, cast
 
 import torch
@@ -111,13 +112,13 @@ def _relative_bias(stack: T5Stack, width: int) -> Tensor:
     read in rows of 2T - 1 has u[(j - i) mod 2T] in row i, column j: what the model's own way looks up T x T times, and adds up again.
     """
     attention = _self_attention(_blocks(stack)[0]).SelfAttention
-    table = attention.relative_attention_bias.weight
-    distance = torch.arange(2 * width, device=table.device)
+    table = attention.relative_attention_bias
+    distance = torch.arange(2 * width, device=table.weight.device)
     distance = torch.where(distance < width, distance, distance - 2 * width)
     bucket = attention._relative_position_bucket(
         distance, not stack.is_decoder, attention.relative_attention_num_buckets, attention.relative_attention_max_distance
     )
-    u = functional.embedding(bucket, table).T[:, None, :]  # (H, 1, 2 T)
+    u = table(bucket).T[:, None, :]  # (H, 1, 2 T)
     rows = u.expand(-1, width, -1).flatten(1)[:, : width * (2 * width - 1)]
     return rows.view(-1, width, 2 * width - 1)[..., :width]
 
@@ -144,12 +145,25 @@ def _ended(stack: T5Stack, x: Tensor) -> Tensor:
     return ended
 
 
-def _computed(stack: T5Stack, layers: Callable[..., Tensor], *inputs: object) -> Tensor:
-    """A block's output; where the stack is told to, its activations are not kept but computed again for the gradient."""
-    if stack.gradient_checkpointing and torch.is_grad_enabled():
-        again: Tensor = checkpoint(layers, *inputs, use_reentrant=False)
-        return again
-    return layers(*inputs)
+def _computed(stack: T5Stack, layers: Callable[..., Tensor], block: T5Block, *inputs: object) -> Tensor:
+    """A block's output, by the block's own `run` where it has one: sharding gathers its weights there (shards.py)."""
+    run: Callable[..., Tensor] = getattr(block, "run", None) or partial(run_block, block)
+    return run(layers, stack.gradient_checkpointing and torch.is_grad_enabled(), *inputs)
+
+
+def run_block(block: T5Block, layers: Callable[..., Tensor], again: bool, *inputs: object) -> Tensor:
+    """The layers of a block; with `again` their activations are not kept but computed a second time for the gradient."""
+    if again:
+        computed: Tensor = checkpoint(layers, block, *inputs, use_reentrant=False)
+        return computed
+    return layers(block, *inputs)
+
+
+def block_parts(block: nn.Module) -> list[nn.Module | list[nn.Module]]:
+    """What is called of a block before the block is: its table of position biases, and its projections of the prompt."""
+    table = getattr(block.layer[0].SelfAttention, "relative_attention_bias", None)  # type: ignore[index,union-attr]
+    across = [layer.EncDecAttention for layer in block.layer if isinstance(layer, T5LayerCrossAttention)]  # type: ignore[union-attr]
+    return [*([table] if table is not None else []), *([a.k, a.v] for a in across)]
 
 
 def _encoder_block(block: T5Block, x: Tensor, at: Places, bias: Tensor) -> Tensor:
