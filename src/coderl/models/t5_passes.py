@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
+from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.models.t5.modeling_t5 import T5Attention, T5Block, T5LayerCrossAttention, T5LayerFF, T5LayerSelfAttention, T5Stack
 
 
@@ -216,6 +217,11 @@ def _norm(norm: nn.Module, x: Tensor) -> Tensor:
 
 def recompute(model: nn.Module, on: bool) -> None:
     """Whether the passes of this model keep the activations of a block or compute them a second time for the gradient."""
-    for module in model.modules():
-        if isinstance(module, T5Stack):
-            module.gradient_checkpointing = on
+    stacks = [module for module in model.modules() if isinstance(module, T5Stack)]
+    for stack in stacks:
+        stack.gradient_checkpointing = on
+    if not stacks:  # decoder-only: the layers of transformers look at these two when they are called
+        for layer in model.modules():
+            if isinstance(layer, GradientCheckpointingLayer):
+                layer.gradient_checkpointing = on
+                layer._gradient_checkpointing_func = partial(checkpoint, use_reentrant=False)
