@@ -10,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from torch.distributed.tensor import DTensor
+from transformers import LlamaConfig, LlamaForCausalLM
 
 from coderl.cli import main
 from coderl.errors import UsageError
@@ -25,10 +26,14 @@ from test_fitting_processes import EXAMPLES, weights
 from two_processes import run_two
 
 
-def train(folder: str, accumulate: int, dropout: float = 0.0, lora: int = 0, again: bool = False, die: int = 0) -> None:
+def train(folder: str, accumulate: int, dropout: float = 0.0, lora: int = 0, again: bool = False, die: int = 0, llama: bool = False) -> None:
     """Ten updates with a checkpoint and a look every third; `die`: the step in which the second process kills itself."""
     torch.set_num_threads(1)
     model, machine = small_t5(32, 0, width=16, heads=2, feed_forward=32, dropout=dropout), this_machine()
+    if llama:
+        torch.manual_seed(0)
+        sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 2}
+        model = LlamaForCausalLM(LlamaConfig(vocab_size=32, **sizes, max_position_embeddings=64))
     if lora:
         add_adapters(model, lora, 0)
     recompute(model, again)
@@ -117,6 +122,15 @@ def test_with_adapters_and_with_activations_computed_again(tmp_path, lora, again
     same(tmp_path / "one", tmp_path / "two")
 
 
+def test_a_decoder_only_model(tmp_path):
+    assert run_two(train, str(tmp_path / "two"), 1, 0.0, 0, True, 0, True, sharded=True) == [0, 0]
+    train(str(tmp_path / "one"), 2, 0.0, 0, False, 0, True)
+    same(tmp_path / "one", tmp_path / "two")
+    facts = torch.load(tmp_path / "two" / "facts-1.pt", weights_only=True)
+    root = 2 * 32 * 16 + 16  # embedding, head, last norm
+    assert facts["held"] == root + (facts["of"] - root) // 2
+
+
 def test_a_killed_run_goes_on_to_the_last_bit(tmp_path):
     assert run_two(train, str(tmp_path / "whole"), 1, 0.2, sharded=True) == [0, 0]
     codes = run_two(train, str(tmp_path / "torn"), 1, 0.2, 0, False, 8, sharded=True)
@@ -147,7 +161,18 @@ def test_warm_start_and_reinforce_from_the_command_line(tmp_path):
     mini, warm, p, v = (tmp_path / name for name in ("mini", "warm", "p.jsonl", "v.jsonl"))
     call("problems", "mini", "--out", mini, "--train", 20, "--tests-only", 4, "--validation", 4, "--heldout", 4)
     size = ("--width", 16, "--layers", 1, "--vocabulary", 300, "--batch-tokens", 512, "--evaluate-every", 3, "--checkpoint-every", 4)
-    start = ("warm-start", "--problems", mini / "train.jsonl", "--validation", mini / "validation.jsonl", "--optimiser", "adamw", *size, "--updates", 6)
+    start = (
+        "warm-start",
+        "--problems",
+        mini / "train.jsonl",
+        "--validation",
+        mini / "validation.jsonl",
+        "--optimiser",
+        "adamw",
+        *size,
+        "--updates",
+        6,
+    )
     call(*start, "--out", warm, "--accumulate", 2)
     problems = mini / "train_tests_only.jsonl"
     call("sample", "--model", warm / "actor", "--problems", problems, "--out", p, "-n", 8, "--max-program-tokens", 16, "--workers", 1)

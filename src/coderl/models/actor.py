@@ -84,7 +84,8 @@ def load_actor(directory: str | Path) -> Actor:
     kind = read_json(directory / "config.json").get("model_type")
     if kind != "t5" and not _decoder_only(kind):
         raise ModelError(
-            f"{directory}/config.json has model_type {kind!r}; actors are of type 't5' (CodeT5 is one), or decoder-only ('gpt2', 'llama', 'qwen2', ...)"
+            f"{directory}/config.json has model_type {kind!r}; actors are of type 't5' (CodeT5 is one), "
+            "or decoder-only ('gpt2', 'llama', 'qwen2', ...)"
         )
     family = T5ForConditionalGeneration if kind == "t5" else AutoModelForCausalLM
     try:

@@ -61,5 +61,6 @@ def check_positions(model: PreTrainedModel, tokens: int) -> None:
     places = getattr(model.config, "max_position_embeddings", None)
     if places is not None and tokens > places:
         raise UsageError(
-            f"a prompt with its program has up to {tokens} tokens, and the model has {places} positions; lower --max-source-tokens or --max-program-tokens"
+            f"a prompt with its program has up to {tokens} tokens, and the model has {places} positions; "
+            "lower --max-source-tokens or --max-program-tokens"
         )

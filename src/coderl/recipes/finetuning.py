@@ -256,9 +256,7 @@ def objective(actor: Actor, policy: Policy, reduction: str) -> Objective:
     return Objective(sums, counts, {**policy.weights, "loss_ce": 1.0})
 
 
-def epoch(
-    tuning: Tuning, sampled: Sequence[Example], references: Sequence[Example], number: int, shared: int = SHARED
-) -> Iterator[list[Example]]:
+def epoch(tuning: Tuning, sampled: Sequence[Example], references: Sequence[Example], number: int, shared: int = SHARED) -> Iterator[list[Example]]:
     """Batches of one pass over the sampled programs, with references in each of them, or in turn with them.
 
     `shared`: at most so many programs of a prompt side by side; 1 for an actor that reads the prompt for each of them.
