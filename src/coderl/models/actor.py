@@ -96,6 +96,12 @@ def save_actor(actor: Actor, directory: str | Path) -> None:
 
 def program_log_probs(model: T5ForConditionalGeneration, batch: Batch) -> Tensor:
     """log p(w_t | w_<t, D) of every program token: (B, T), 0 where masked. The encoder runs once per distinct prompt."""
+    flat = token_log_probs(program_logits(model, batch)[None], batch.labels[batch.mask][None])[0]  # (N,)
+    return torch.zeros(batch.labels.shape, dtype=flat.dtype, device=flat.device).masked_scatter(batch.mask, flat)
+
+
+def program_logits(model: T5ForConditionalGeneration, batch: Batch) -> Tensor:
+    """What the model says before each program token that counts: (N, V) logits, N = batch.mask.sum(), row by row."""
     config = model.config
     prompts = Memory(encode(model.encoder, batch.prompts, batch.prompt_mask), places(batch.prompt_mask), batch.prompt_mask, batch.row_prompt)
     decoder_ids = shift_right(batch.labels, config.decoder_start_token_id, config.pad_token_id or 0, IGNORE)  # (B, T)
@@ -105,8 +111,8 @@ def program_log_probs(model: T5ForConditionalGeneration, batch: Batch) -> Tensor
     hidden = hidden if bool(counted.all()) else hidden[counted]
     if config.scale_decoder_outputs:
         hidden = hidden * config.d_model**-0.5
-    flat = token_log_probs(model.lm_head(hidden)[None], batch.labels[batch.mask][None])[0]  # (N,)
-    return torch.zeros(batch.labels.shape, dtype=flat.dtype, device=flat.device).masked_scatter(batch.mask, flat)
+    logits: Tensor = model.lm_head(hidden)
+    return logits
 
 
 @torch.inference_mode()
