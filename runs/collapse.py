@@ -10,8 +10,8 @@ Every arm fine-tunes the same actor on the same judged programs (of the first pr
     lower-rate, larger-batches, light-negatives    the same with one thing changed
     default         `finetune coderl` as it is
 
-The last actor is evaluated (`--keep last`), on held-out problems, so that nothing hides the fall. What lasts goes to runs/results/collapse/: one JSON file an arm, with what
-`coderl diagnose` says, and table.md. A killed run goes on where it was; an arm whose file is there is only read.
+The last actor is evaluated (`--keep last`), on held-out problems, so that nothing hides the fall. What lasts goes to runs/results/collapse/: one
+JSON file an arm, with what `coderl diagnose` says, and table.md. A killed run goes on where it was; with all files there they are only read.
 """
 
 import argparse
@@ -19,7 +19,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from coderl.diagnosis.facts import Facts, read_facts
+from coderl.diagnosis.facts import read_facts
 from coderl.diagnosis.rules import findings
 from coderl.diagnosis.words import what_happened
 from coderl.evaluation import compare, read_results
@@ -30,16 +30,16 @@ from coderl.store import atomic_write, read_records, write_records
 
 HERE = Path(__file__).resolve().parent
 RESULTS, WORK = HERE / "results" / "collapse", HERE / "work" / "collapse"
-PROBLEMS, HELDOUT, SAMPLES, EPOCHS = 500, 300, 5, 3
+PROBLEMS, LOOKED_AT, HELDOUT, SAMPLES, EPOCHS = 300, 100, 150, 5, 2
 RATE = demo.FULL.warm_rate  # the released scripts take one rate, 2e-5, for the warm start and for RL
 RELEASED = {"--negative-weight": 1, "--learning-rate": RATE, "--batch-tokens": 512}
 FLAGS = ("--no-scaled", "--alternate", "--reduction", "token-mean")
 ARMS: dict[str, tuple[object, ...]] = {
     "released": (*FLAGS, *(word for pair in RELEASED.items() for word in pair)),
-    "lower-rate": (*FLAGS, *(word for pair in (RELEASED | {"--learning-rate": 1e-4}).items() for word in pair)),
-    "larger-batches": (*FLAGS, *(word for pair in (RELEASED | {"--batch-tokens": 8192}).items() for word in pair)),
-    "light-negatives": (*FLAGS, *(word for pair in (RELEASED | {"--negative-weight": 0.1}).items() for word in pair)),
     "default": (),
+    "lower-rate": (*FLAGS, *(word for pair in (RELEASED | {"--learning-rate": 1e-4}).items() for word in pair)),
+    "light-negatives": (*FLAGS, *(word for pair in (RELEASED | {"--negative-weight": 0.1}).items() for word in pair)),
+    "larger-batches": (*FLAGS, *(word for pair in (RELEASED | {"--batch-tokens": 8192}).items() for word in pair)),
 }
 
 
@@ -50,7 +50,7 @@ class Files:
         self.start, self.work = start, work
         self.actor = start / "warm-start" / "actor"
         self.problems = work / "problems.jsonl"
-        self.heldout = work / "heldout.jsonl"
+        self.validation, self.heldout = work / "validation.jsonl", work / "heldout.jsonl"
 
     def samples(self, name: str) -> Path:
         return self.work / f"{name}.jsonl"
@@ -64,7 +64,8 @@ class Files:
             path = self.start / "samples" / f"{name}.jsonl"
             path = path if path.exists() else self.start / f"{name}.jsonl"
             write_records(self.samples(name), [r for r in read_records(path, kind) if r.problem in names])
-        write_records(self.heldout, read_records(self.start / "problems" / "heldout.jsonl", Problem)[:HELDOUT])
+        for path, size in ((self.validation, LOOKED_AT), (self.heldout, HELDOUT)):
+            write_records(path, read_records(self.start / "problems" / path.name, Problem)[:size])
         write_records(self.problems, problems)  # last: it says that all is there
 
 
@@ -90,18 +91,20 @@ def run(start: Path | None, work: Path, cores: int) -> None:
     files = Files(start, work)
     if not files.problems.exists():
         files.take()
-    costs = run_steps([step for arm in ("start", *ARMS) for step in steps(files, arm)], work, cores, preload=demo.PRELOAD)
+    chain: list[Step] = []
     for arm in ("start", *ARMS):
-        facts = read_facts(work / arm) if arm in ARMS else None
+        chain += steps(files, arm)
+        costs = run_steps(chain, work, cores, preload=demo.PRELOAD)
         results = read_results(work / "evaluation" / arm / "results.json")
         results.pop("manifest")  # of the evaluation alone; the run's own is kept below
         spent = sum(cost.cpu_seconds for name, cost in costs.items() if name == f"tune-{arm}")
-        record = {"arm": arm, "tuning_cpu_seconds": spent, "results": results} | (told(facts, work / arm) if facts else {})
-        atomic_write(RESULTS / f"{arm}.json", json.dumps(record, indent=1).replace(f"{HERE.parent}/", "").replace(f"{start}/", "START/") + "\n")
+        record = {"arm": arm, "tuning_cpu_seconds": spent, "results": results} | (told(work / arm) if arm in ARMS else {})
+        atomic_write(RESULTS / f"{arm}.json", json.dumps(record, indent=1).replace(f"{HERE.parent}/", "") + "\n")
 
 
-def told(facts: Facts, folder: Path) -> dict[str, Any]:
+def told(folder: Path) -> dict[str, Any]:
     """What `coderl diagnose` says, and what it read."""
+    facts = read_facts(folder)
     manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
     return {
         "config": {
@@ -125,7 +128,7 @@ def steps(files: Files, arm: str) -> list[Step]:
     if arm in ARMS:
         inputs = demo.words("--problems", files.problems, *(w for n in ("programs", "verdicts", "scores") for w in (f"--{n}", files.samples(n))))
         more = ("--baseline", files.samples("greedy_verdicts"), "--references", files.start / "problems" / "train.jsonl", "--epochs", EPOCHS)
-        looks = ("--validation", files.start / "problems" / "validation.jsonl", "--keep", "last", "--out", files.work / arm)
+        looks = ("--validation", files.validation, "--keep", "last", "--out", files.work / arm)
         command = demo.words("finetune", "coderl", "--model", files.actor, *inputs, *more, *looks, *ARMS[arm])
         found.append(Step(f"tune-{arm}", f"fine-tuning: {arm}", command))
     actor = files.work / arm / "actor" if arm in ARMS else files.actor
@@ -142,9 +145,10 @@ def summary() -> str:
     records = {arm: json.loads((RESULTS / f"{arm}.json").read_text(encoding="utf-8")) for arm in ("start", *ARMS)}
     start = records["start"]["results"]
     lines = [
-        f"{start['problems']} held-out problems, {SAMPLES} samples each, the last actor of each arm; percent, 95 % intervals paired over problems. One seed.",
+        f"{start['problems']} held-out problems, {SAMPLES} samples each, the last actor of each arm; percent, 95 % intervals paired over "
+        "problems. One seed.",
         "",
-        "| arm | rate | programs an update | pass@1 | against the start | pass@5 | validation, greedy | KL | what `coderl diagnose` names as causes |",
+        "| arm | rate | programs an update | pass@1 | against the start | pass@5 | validation, greedy | KL | causes that `coderl diagnose` names |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for arm, record in records.items():
