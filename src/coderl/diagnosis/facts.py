@@ -127,7 +127,7 @@ def facts_of(manifest: Mapping[str, Any], lines: Sequence[Line], complete: bool 
         config=manifest.get("config", {}),
         problems=int(manifest.get("validation_problems", 0)),
         signal={k: v for k, v in next((x for x in lines if x.get("stage") == "signal"), {}).items() if isinstance(v, int | float)},
-        looks=tuple(_look(line) for line in own if "validation/greedy" in line),
+        looks=tuple(_look(line, stage) for line in own if "validation/greedy" in line),
         steps=tuple(line for line in own if "loss" in line),
         kept=chosen.get("at"),
         critic={k: v for k, v in (held[-1] if held else {}).items() if k.startswith("held_out/")},
@@ -136,9 +136,10 @@ def facts_of(manifest: Mapping[str, Any], lines: Sequence[Line], complete: bool 
     )
 
 
-def _look(line: Line) -> Look:
+def _look(line: Line, stage: str) -> Look:
     outcomes = {str(name): float(line[f"outcome/{name}"]) for name in OUTCOMES if f"outcome/{name}" in line}
-    more = {name: line.get(f"actor/{name}") for name in ("length", "entropy", "kl", "distinct")}
+    names = ("length", "entropy", "distinct") if stage == "rounds" else ("length", "entropy", "distinct", "kl")  # a round's kl is to the round before
+    more = {name: line.get(f"actor/{name}") for name in names}
     return Look(int(line.get("step", 0)), float(line["validation/greedy"]), outcomes, **more)
 
 
