@@ -24,6 +24,8 @@ HEALTHY = Facts(
     steps=steps(gradient_norm=(0.8, 0.6), gradient_clipped=(0.2, 0.1), loss_rl=(-0.1, -0.2), loss_ce=(0.2, 0.1)),
 )
 COLLAPSED = HEALTHY._replace(looks=(START, WORSE))
+WITHOUT_KL = HEALTHY._replace(looks=(START, WORSE._replace(kl=None)))
+RATE = "steps too large"
 
 
 def named(facts):
@@ -48,6 +50,8 @@ SMALL = {"merged": 500.0, "zero": 0.65, "negative": 0.12}
     [
         ("few programs an update", COLLAPSED._replace(signal=SMALL), {"steps too large"}),
         ("gradients cut", COLLAPSED._replace(steps=steps(gradient_clipped=(0.9, 0.9))), {"steps too large"}),
+        ("gradients cut, no KL known, references unlearnt", WITHOUT_KL._replace(steps=steps(gradient_clipped=(0.9, 0.9), loss_ce=(0.1, 0.5))), {RATE}),
+        ("the same, references still learnt", WITHOUT_KL._replace(steps=steps(gradient_clipped=(0.9, 0.9), loss_ce=(0.1, 0.15))), set()),
         ("large batches that fell all the same", COLLAPSED, set()),
         ("few, but not far", COLLAPSED._replace(signal=SMALL, looks=(START, WORSE._replace(kl=FAR / 2))), set()),
         ("few, but it did not fall", HEALTHY._replace(signal=SMALL, looks=(START, BETTER._replace(kl=2 * FAR))), set()),
@@ -106,6 +110,13 @@ def test_the_rate_is_named_with_its_evidence_and_a_remedy():
     assert found.cause and found.title == "The rate is too high for such small batches"
     assert f"0.40 nats a token from the start (more than {FAR} is far); about 10 programs in an update (fewer than {FEW} are few)" in found.evidence
     assert "peak rate 0.0005" in found.evidence and "--learning-rate" in found.advice
+
+
+@pytest.mark.parametrize(("last", "cause"), [(-0.4, True), (0.1, False)])
+def test_negative_weights_are_a_cause_where_the_loss_sank(last, cause):
+    facts = COLLAPSED._replace(signal={**HEALTHY.signal, "negative": 0.6}, steps=steps(loss_rl=(0.2, last)))
+    found = next(f for f in findings(facts) if "of the weight is negative" in f.evidence)
+    assert found.cause is cause and ("has no floor" in found.evidence) is cause
 
 
 def test_values_that_shrink_the_step_are_named():

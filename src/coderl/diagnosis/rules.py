@@ -30,10 +30,12 @@ FEW = 32
 """programs in an update, below which its gradient is mostly noise; CodeRL's author advises 256 (issue #29)"""
 OFTEN = 0.5
 """share of updates whose gradient was cut to norm 1; beyond it the direction counts and the size does not, so the rate alone sets the step"""
-FLOORLESS = 0.3
-"""share of the signal's weight that pushes programs down; with negative returns at full weight it is a half or more, at a tenth about 0.1"""
-SUNK = -0.5
-"""L_rl, weight times nats a token: below it programs are pushed to probabilities where only their going down is still rewarded"""
+FLOORLESS = 0.15
+"""share of the signal's weight that pushes programs down; on Mini 0.20 with negative returns at full weight, 0.03 at a tenth"""
+UNLEARNT = 2.0
+"""growth of the cross-entropy on references, which is minimised: above it the steps undo more than they teach"""
+SUNK = 0.0
+"""L_rl; programs pushed up add to it and programs pushed down take from it, so below 0 the pushing down outweighs all else"""
 CALM = 0.5
 """share of the start's entropy; below it the actor has stopped trying things"""
 LESS = 0.15
@@ -65,12 +67,15 @@ def harmed(facts: Facts) -> bool:
 
 
 def rate_too_high(facts: Facts) -> Finding | None:
-    """Large steps on few programs: it fell, went far from its start, and gradients were cut, or the programs in an update are few."""
+    """Large steps on few programs: it fell and went far from its start, or unlearnt what it is taught, with gradients cut or few programs an update."""
     kl, clipped, each = facts.looks[-1].kl if facts.looks else None, facts.mean("gradient_clipped"), facts.programs_per_update
+    taught = facts.ends("loss_ce")
+    far, unlearnt = kl is not None and kl > FAR, taught is not None and taught[1] > UNLEARNT * taught[0]
     few, cut = each is not None and each < FEW, clipped is not None and clipped > OFTEN
-    if not harmed(facts) or kl is None or kl < FAR or not (few or cut):
+    if not harmed(facts) or not (far or unlearnt) or not (few or cut):
         return None
-    parts = [f"{kl:.2f} nats a token from the start (more than {FAR} is far)"]
+    parts = [f"{kl:.2f} nats a token from the start (more than {FAR} is far)"] if far and kl is not None else []
+    parts += [f"cross-entropy on the references went up from {taught[0]:.2f} to {taught[1]:.2f}"] if unlearnt and taught else []
     parts += [f"about {each:.0f} programs in an update (fewer than {FEW} are few)"] if few and each is not None else []
     parts += [f"the gradient was cut to norm 1 in {percent(clipped)} of the updates"] if cut and clipped is not None else []
     parts += [f"peak rate {facts.config['learning_rate']:g}"] if "learning_rate" in facts.config else []
@@ -79,20 +84,21 @@ def rate_too_high(facts: Facts) -> Finding | None:
 
 
 def negatives_without_floor(facts: Facts) -> Finding | None:
-    """Frozen programs are pushed down without end: much negative weight, no clipped ratio (`clipped` is not logged), and it fell or L_rl sank."""
+    """Frozen programs are pushed down without end: it fell, much of the weight is negative, no clipped ratio bounds it (`clipped` is not logged).
+
+    A cause where L_rl sank below 0; where it did not, or is not known, a weakness.
+    """
     share, loss = facts.signal.get("negative"), facts.ends("loss_rl")
-    if share is None or share < FLOORLESS or any("clipped" in line for line in facts.steps):
+    if not harmed(facts) or share is None or share < FLOORLESS or any("clipped" in line for line in facts.steps):
         return None
     sunk = loss is not None and loss[1] < SUNK
-    if not harmed(facts):
-        return None
-    went = f"; L_rl went from {loss[0]:.2f} to {loss[1]:.2f}{', and has no floor' if sunk else ''}" if loss else ""
+    went = f"; L_rl went from {loss[0]:.2f} to {loss[1]:.2f}{', and has no floor' if sunk else ', not below 0'}" if loss else ""
     weight = f"; --negative-weight is {facts.config['negative_weight']:g}" if "negative_weight" in facts.config else ""
     return Finding(
-        "Programs that the actor no longer writes are pushed down without a floor",
+        "Programs that the actor no longer writes are pushed down without a floor" if sunk else "Much of the signal pushes programs down",
         f"{percent(share)} of the weight is negative (more than {percent(FLOORLESS)} is much), on samples that are never drawn again{weight}{went}",
         "--negative-weight 0.1, or an algorithm with a clipped ratio (finetune grpo), or fresh samples (rounds)",
-        True,
+        sunk,
     )
 
 
