@@ -50,7 +50,11 @@ SMALL = {"merged": 500.0, "zero": 0.65, "negative": 0.12}
     [
         ("few programs an update", COLLAPSED._replace(signal=SMALL), {"steps too large"}),
         ("gradients cut", COLLAPSED._replace(steps=steps(gradient_clipped=(0.9, 0.9))), {"steps too large"}),
-        ("gradients cut, no KL known, references unlearnt", WITHOUT_KL._replace(steps=steps(gradient_clipped=(0.9, 0.9), loss_ce=(0.1, 0.5))), {RATE}),
+        (
+            "gradients cut, no KL known, references unlearnt",
+            WITHOUT_KL._replace(steps=steps(gradient_clipped=(0.9, 0.9), loss_ce=(0.1, 0.5))),
+            {RATE},
+        ),
         ("the same, references still learnt", WITHOUT_KL._replace(steps=steps(gradient_clipped=(0.9, 0.9), loss_ce=(0.1, 0.15))), set()),
         ("large batches that fell all the same", COLLAPSED, set()),
         ("few, but not far", COLLAPSED._replace(signal=SMALL, looks=(START, WORSE._replace(kl=FAR / 2))), set()),

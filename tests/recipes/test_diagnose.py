@@ -12,7 +12,15 @@ SHARES = ("compile_error", "runtime_error", "failed_test", "passed_test")
 
 def look(step, greedy, kl=0.0, entropy=0.2):
     outcomes = dict(zip((f"outcome/{name}" for name in SHARES), (0.5 - greedy / 2, 0.1, 0.4 - greedy / 2, greedy)))
-    return {"step": step, "cpu_seconds": 1.0, "validation/greedy": greedy, **outcomes, "actor/kl": kl, "actor/entropy": entropy, "actor/distinct": 0.8}
+    return {
+        "step": step,
+        "cpu_seconds": 1.0,
+        "validation/greedy": greedy,
+        **outcomes,
+        "actor/kl": kl,
+        "actor/entropy": entropy,
+        "actor/distinct": 0.8,
+    }
 
 
 def tuned(folder, last, merged, finished=True):

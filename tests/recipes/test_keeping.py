@@ -76,10 +76,11 @@ def fine_tune(folder, monkeypatch, rates, killed_at=None, **tuning):
 
     monkeypatch.setattr(trials, "looking", looking)
     here = Path(folder)
-    settings = replace(DEFAULT, epochs=8.0, learning_rate=1e-2, **tuning)
+    settings = replace(DEFAULT, validation=here, epochs=8.0, learning_rate=1e-2, **tuning)
     config = Config(here, here, here, here, here, tuning=settings, training=Training(checkpoint_every=3))
     found = Material(actor(), {}, [], RunDirectory(folder), this_machine())
-    end(config, found, train(config, found, SAMPLED, [], ["a problem"], weighted_log_probs(1.0), "t"))
+    policy = weighted_log_probs(1.0)
+    end(config, found, policy, train(config, found, SAMPLED, [], ["a problem"], policy, "t"))
     return seen
 
 
@@ -92,6 +93,7 @@ def test_fine_tuning_writes_the_best_actor_and_says_so(tmp_path, monkeypatch, ca
     assert sorted(seen) == [0, 2, 4, 6, 8] and torch.equal(weights(tmp_path), seen[4]) and not torch.equal(seen[4], seen[8])
     assert RunDirectory(tmp_path).metrics()[-1] == {"stage": "kept", "at": 4, "of": 8, "greedy": 0.9}
     assert not (tmp_path / "best").exists() and RunDirectory(tmp_path).complete
+    assert not {"look.json", "complete"} & {path.name for path in (tmp_path / "actor").iterdir()}
     assert "OUT/actor is the actor of the best look, at update 4 (90.0 %)" in capsys.readouterr().out
 
 

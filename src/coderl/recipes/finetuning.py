@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 from .training import Training
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
     from ..examples import Judged, Limits
     from ..fitting import Objective, Progressed
@@ -102,6 +102,21 @@ class Material(NamedTuple):
     machine: Machine
 
 
+class Beside(NamedTuple):
+    """A module that learns beside the actor, from its decoder states: PPO's value head.
+
+    Fields:
+        module: trained at the actor's learning rate.
+        loss: decoder states (N, d) of the batch's tokens, batch, mask of the sampled programs' tokens (B, T) -> a scalar, the sum over
+            tokens of programs as they were drawn; logged as "loss_value".
+        save: writes the module into a folder that holds the actor.
+    """
+
+    module: nn.Module
+    loss: Callable[[Tensor, Batch, Tensor], Tensor]
+    save: Callable[[Path], None]
+
+
 class Policy(NamedTuple):
     """What is minimised on sampled programs.
 
@@ -109,11 +124,27 @@ class Policy(NamedTuple):
         names: of the terms, "loss_rl" among them; `--reduction` is about that one, the others are means over tokens.
         terms: log-probabilities (B, T), batch, mask of the sampled programs' tokens (B, T) -> one scalar for each name, a sum over tokens.
         weights: of the terms that are minimised; the others are logged.
+        beside: a module with a loss of its own, or None.
     """
 
     names: tuple[str, ...]
     terms: Callable[[Tensor, Batch, Tensor], Mapping[str, Tensor]]
     weights: Mapping[str, float]
+    beside: Beside | None = None
+
+    def trained(self, actor: Actor) -> nn.Module:
+        """Everything that has weights to learn."""
+        from torch import nn
+
+        return nn.ModuleList([actor.model, self.beside.module]) if self.beside else actor.model
+
+    def save(self, actor: Actor, folder: Path) -> None:
+        """Write all of it into a folder that loads as an actor."""
+        from ..models.actor import save_actor
+
+        save_actor(actor, folder)
+        if self.beside:
+            self.beside.save(folder)
 
 
 def weighted_log_probs(weight: float) -> Policy:
@@ -205,25 +236,24 @@ def learn(
     machine.say(f"{signal.prompts_cut} prompts and {signal.programs_cut} programs were too long and are cut")
     machine.say(over_budget(signal.examples, tuning.batch_tokens))
     at = train(config, found, signal.examples, references, validation, policy, name)
-    end(config, found, at)
+    end(config, found, policy, at)
     machine.say(f"{at.updates} updates in {at.cpu_seconds:.0f} CPU s -> {run / 'actor'}")
 
 
-def end(config: Inputs, found: Material, at: Progressed) -> None:
+def end(config: Inputs, found: Material, policy: Policy, at: Progressed) -> None:
     """Write the actor that is kept to OUT/actor, and say what happened."""
     from ..diagnosis.facts import read_facts
     from ..diagnosis.words import what_happened
-    from ..models.actor import load_actor, save_actor
-    from .keeping import forget, kept
+    from .keeping import copy_to, forget, kept
     from .training import finish
 
     actor, _, _, run, machine = found
-    best = kept(run) if machine.lead and config.tuning.keep == "best" else None
+    best = kept(run) if machine.lead and config.tuning.validation and config.tuning.keep == "best" else None
     if best:
         run.keep_metrics(lambda line: line.get("stage") != "kept")
         run.log(stage="kept", at=best.step, of=at.updates, greedy=round(best.greedy, 6))
-    chosen = load_actor(best.folder) if best and best.step != at.updates else actor
-    finish(run, machine, lambda folder: save_actor(chosen, folder), "actor")
+    earlier = best if best and best.step != at.updates else None
+    finish(run, machine, lambda folder: copy_to(folder, earlier) if earlier else policy.save(actor, folder), "actor")
     if machine.lead:
         forget(run)
         for sentence in what_happened(read_facts(run.path)):
@@ -244,7 +274,6 @@ def train(
     from ..engines.requests import Decoding
     from ..errors import UsageError
     from ..fitting import Batches, Plan, Watch, fit
-    from ..models.actor import save_actor
     from ..sampling import Settings
     from ..trials import looking
     from .keeping import forget, keeping
@@ -267,31 +296,34 @@ def train(
             forget(run)
             run.keep_metrics(lambda line: line.get("stage") != name)
         if evaluate and tuning.keep == "best":
-            evaluate = keeping(evaluate, run, lambda folder: save_actor(actor, folder))
+            evaluate = keeping(evaluate, run, lambda folder: policy.save(actor, folder))
         if evaluate and not run.newest_checkpoint():
             run.log(stage=name, step=0, cpu_seconds=0.0, **evaluate(0))
-        watch = Watch(name, 10, -(-updates // LOOKS), training.checkpoint_every, evaluate, lambda folder: save_actor(actor, folder))
+        watch = Watch(name, 10, -(-updates // LOOKS), training.checkpoint_every, evaluate, lambda folder: policy.save(actor, folder))
         plan = Plan(updates, tuning.learning_rate, accumulate=training.accumulate)
-        return fit(actor.model, batches, objective(actor, policy, tuning.reduction), plan, run, watch, machine)
+        return fit(policy.trained(actor), batches, objective(actor, policy, tuning.reduction), plan, run, watch, machine)
 
 
 def objective(actor: Actor, policy: Policy, reduction: str) -> Objective:
     """The policy's terms over sampled programs and L_ce over references, each a mean of its own over the update."""
     from ..fitting import Objective, program_tokens
     from ..formulas.policy_gradient import cross_entropy
-    from ..models.actor import program_log_probs
+    from ..models.actor import log_probs_of_states, program_states
 
     def sums(batch: Batch) -> Mapping[str, Tensor]:
-        log_probs = program_log_probs(actor.model, batch)  # one pass for all terms
+        states = program_states(actor.model, batch)  # one pass for all terms
+        log_probs = log_probs_of_states(actor.model, states, batch)
         drawn, supervised = batch.mask & ~batch.supervised[:, None], batch.mask & batch.supervised[:, None]
-        return {**policy.terms(log_probs, batch, drawn), "loss_ce": cross_entropy(log_probs, supervised) * supervised.sum()}
+        value = {"loss_value": policy.beside.loss(states, batch, drawn)} if policy.beside else {}
+        return {**policy.terms(log_probs, batch, drawn), **value, "loss_ce": cross_entropy(log_probs, supervised) * supervised.sum()}
 
     def size(examples: Sequence[Example]) -> int:
         return program_tokens(examples) if reduction == "token-mean" else len(examples)
 
     def counts(part: Sequence[Example]) -> Mapping[str, int]:
         sampled, supervised = [e for e in part if not e.supervised], [e for e in part if e.supervised]
-        return {**dict.fromkeys(policy.names, program_tokens(sampled)), "loss_rl": size(sampled), "loss_ce": size(supervised)}
+        value = {"loss_value": sum(e.repeats * len(e.program) for e in sampled)} if policy.beside else {}
+        return {**dict.fromkeys(policy.names, program_tokens(sampled)), "loss_rl": size(sampled), **value, "loss_ce": size(supervised)}
 
     return Objective(sums, counts, {**policy.weights, "loss_ce": 1.0})
 

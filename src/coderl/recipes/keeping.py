@@ -62,6 +62,11 @@ def kept(run: RunDirectory) -> Kept | None:
     return Kept(look["step"], look["greedy"], folder)
 
 
+def copy_to(folder: Path, best: Kept) -> None:
+    """Everything of the kept actor into `folder`, as it was saved."""
+    shutil.copytree(best.folder, folder, ignore=shutil.ignore_patterns("look.json", "complete"), dirs_exist_ok=True)
+
+
 def forget(run: RunDirectory) -> None:
     """Remove RUN/best."""
     shutil.rmtree(run / FOLDER, ignore_errors=True)

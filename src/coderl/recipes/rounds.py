@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from ..pipeline import Step, StepCost
     from ..store import RunDirectory
 
-Algorithm = Literal["coderl", "reinforce", "expert", "grpo", "rltf"]
+Algorithm = Literal["coderl", "reinforce", "leave-one-out", "expert", "grpo", "ppo", "rltf"]
 WITH_BASELINE = ("coderl", "reinforce", "rltf")
 
 
@@ -41,7 +41,7 @@ class Config:
     out: Path
     """folder to write; the model goes to OUT/actor"""
     algorithm: Algorithm = "coderl"
-    """how the actor learns: a stage `finetune ALGORITHM`"""
+    """how the actor learns: a stage `finetune ALGORITHM`; leave-one-out: `finetune reinforce` without greedy programs"""
     variant: Literal["A", "B", "C", "D", "changes"] | None = None
     """coderl only: as in `finetune coderl`; A and C do without a critic; default D"""
     negative_weight: float = 0.1
@@ -235,13 +235,15 @@ class Round:
         more += ["--negative-weight", c.negative_weight] if c.algorithm in ("coderl", "rltf") else []
         more += ["--variant", c.variant] if c.variant and c.algorithm == "coderl" else []
         more += ["--scores", self.file("scores")] if self.with_critic else []
+        more += ["--reference", c.model] if c.algorithm == "ppo" else []  # the warm start; the value head comes with the actor of the round before
         more += ["--references", t.references] if t.references else []
         more += ["--validation", t.validation, "--keep", t.keep] if t.validation else []
         more += [] if t.scaled else ["--no-scaled"]
         more += ["--alternate"] if t.alternate else []
         size = ("--epochs", t.epochs, "--learning-rate", t.learning_rate, "--rl-weight", t.rl_weight, "--batch-tokens", t.batch_tokens)
         files = ("--model", self.start, *self._judged, "--out", self.folder / "tuned", "--reduction", t.reduction, *self._limits)
-        return self._words("finetune", c.algorithm, *files, *more, *size, *self._unsafe, "--seed", self.seed)
+        stage = "reinforce" if c.algorithm == "leave-one-out" else c.algorithm
+        return self._words("finetune", stage, *files, *more, *size, *self._unsafe, "--seed", self.seed)
 
 
 def summary(config: Config, rounds: int, run: RunDirectory, costs: dict[str, StepCost]) -> int:
