@@ -3,7 +3,7 @@
     python runs/collapse.py                          # makes its own start with the demo's commands: about ten CPU minutes more
     python runs/collapse.py --start runs/work/demo-0 # problems, actor, judged samples and scores of a demo's folder
 
-Every arm fine-tunes the same actor on the same judged programs (of the first problems with tests only), as long as the others in passes:
+Every arm fine-tunes the same actor on the same judged programs (of the first problems with tests only), for as many passes:
 
     released        the released script's recipe: a few programs an update, the warm start's rate, L_rl and L_ce in turn, token mean, negative
                     returns at full weight, token values unscaled

@@ -100,8 +100,9 @@ class Facts(NamedTuple):
 
     @property
     def updates(self) -> int:
-        """Optimiser steps that the log has seen."""
-        return max((int(line.get("step", 0)) for line in self.steps), default=0)
+        """Optimiser steps that the log has seen; 0 for `rounds`, whose steps are rounds."""
+        seen = [int(line.get("step", 0)) for line in self.steps]
+        return 0 if self.stage == "rounds" else max([*seen, *(look.step for look in self.looks)], default=0)
 
     @property
     def programs_per_update(self) -> float | None:
