@@ -109,18 +109,7 @@ class Study(NamedTuple):
 
     def beginning(self) -> list[Step]:
         """Problems and the warm start that all arms share."""
-        sizes = (
-            "--train",
-            FULL.train,
-            "--tests-only",
-            TESTS_ONLY,
-            "--validation",
-            FULL.validation,
-            "--heldout",
-            HELD_OUT,
-            "--sources",
-            *FULL.sources,
-        )
+        sizes = ("--train", REFERENCES, "--tests-only", TESTS_ONLY, "--validation", VALIDATION, "--heldout", HELD_OUT, "--sources", *SOURCES)
         made = words("problems", "mini", "--out", self.folder / "problems", *sizes, "--seed", self.seed)
         size = ("--batch-tokens", FULL.batch_tokens, "--updates", UPDATES[self.regime], "--learning-rate", FULL.warm_rate)
         looks = ("--validation", self.problems("validation"), "--evaluate-every", 500)

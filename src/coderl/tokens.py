@@ -131,11 +131,21 @@ class Batch(NamedTuple):
 
 def encode_prompt(tokenizer: PreTrainedTokenizerBase, text: str, limit: int, tail: int = 24) -> tuple[tuple[int, ...], bool]:
     """Ids of a prompt, at most `limit`, and whether it was cut. A cut takes out the middle: the last `tail` tokens ("ANSWER:") stay."""
-    ids: list[int] = tokenizer.encode(text, add_special_tokens=False)
+    ids: list[int] = [*opening(tokenizer), *tokenizer.encode(text, add_special_tokens=False)]
     if len(ids) <= limit:
         return tuple(ids), False
     tail = min(tail, limit // 2)
     return tuple(ids[: limit - tail] + ids[len(ids) - tail :]), True
+
+
+def opening(tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """What this tokenizer puts in front of a text that is to be continued: <s> for Llama's, nothing for GPT-2's.
+
+    Nothing either where it puts an end behind the text as well: such a text is whole (CodeT5), and prompts here are bare for those.
+    """
+    bare: list[int] = tokenizer.encode("a", add_special_tokens=False)
+    whole: list[int] = tokenizer.encode("a")
+    return whole[: -len(bare)] if whole[-len(bare) :] == bare else []
 
 
 def encode_program(tokenizer: PreTrainedTokenizerBase, code: str, limit: int) -> tuple[tuple[int, ...], bool]:

@@ -101,9 +101,9 @@ def main(config: Config) -> None:
 
 def head_values(head: ValueHead, found: Material, batch: Batch) -> Tensor:
     """V(s_t) of every program token: (B, T)."""
-    from ..models.actor import program_states, spread
+    from ..models.actor import program_states, spread, t5_of
 
-    return spread(head(program_states(found.actor.model, batch)), batch.mask)
+    return spread(head(program_states(t5_of(found.actor, "PPO's value head"), batch)), batch.mask)
 
 
 def fitted_head(config: Config, found: Material, examples: Sequence[Example]) -> ValueHead:
@@ -116,7 +116,7 @@ def fitted_head(config: Config, found: Material, examples: Sequence[Example]) ->
     from ..errors import ModelError
     from ..fitting import Batches, Objective, Plan, Watch, fit
     from ..formulas.ppo import clipped_value_loss
-    from ..models.actor import program_states, spread
+    from ..models.actor import program_states, spread, t5_of
     from ..models.value_head import fresh_value_head, load_value_head, save_value_head
     from ..store import RunDirectory, manifest
     from ..tokens import epoch_batches
@@ -140,7 +140,7 @@ def fitted_head(config: Config, found: Material, examples: Sequence[Example]) ->
 
     def sums(batch: Batch) -> Mapping[str, Tensor]:
         with torch.no_grad():
-            states = program_states(actor.model, batch)
+            states = program_states(t5_of(actor, "PPO's value head"), batch)
         values = spread(head(states), batch.mask)
         loss = clipped_value_loss(values, values, batch.value_targets, batch.mask, math.inf, batch.repeats)
         return {"loss_value": loss * (batch.repeats[:, None] * batch.mask).sum()}

@@ -286,8 +286,9 @@ def train(
         raise UsageError(
             f"--alternate with {per_update} batches in an update: both losses would meet in it; leave it out, or take one process and --accumulate 1"
         )
-    updates = max(1, round(tuning.epochs * sum(1 for _ in epoch(tuning, sampled, references, 0)) / per_update))
-    batches = Batches(lambda number: epoch(tuning, sampled, references, number), actor.tokenizer.pad_token_id, tuning.seed)
+    shared = SHARED if actor.shares_prompts else 1
+    updates = max(1, round(tuning.epochs * sum(1 for _ in epoch(tuning, sampled, references, 0, shared)) / per_update))
+    batches = Batches(lambda number: epoch(tuning, sampled, references, number, shared), actor.tokenizer.pad_token_id, tuning.seed)
     settings = Settings(Decoding(temperature=0, max_tokens=tuning.max_program_tokens), tuning.seed, tuning.max_source_tokens)
     start = copied(actor) if validation else None
     with looking(actor, validation, settings, tuning.allow_unsandboxed, start) as look, prepared(training, actor.model, tuning.seed):
@@ -308,13 +309,18 @@ def objective(actor: Actor, policy: Policy, reduction: str) -> Objective:
     """The policy's terms over sampled programs and L_ce over references, each a mean of its own over the update."""
     from ..fitting import Objective, program_tokens
     from ..formulas.policy_gradient import cross_entropy
-    from ..models.actor import log_probs_of_states, program_states
+    from ..models.actor import log_probs_of_states, program_log_probs, program_states, t5_of
 
     def sums(batch: Batch) -> Mapping[str, Tensor]:
-        states = program_states(actor.model, batch)  # one pass for all terms
-        log_probs = log_probs_of_states(actor.model, states, batch)
         drawn, supervised = batch.mask & ~batch.supervised[:, None], batch.mask & batch.supervised[:, None]
-        value = {"loss_value": policy.beside.loss(states, batch, drawn)} if policy.beside else {}
+        value: dict[str, Tensor] = {}
+        if policy.beside:
+            model = t5_of(actor, "a module that learns beside the actor")
+            states = program_states(model, batch)  # one pass for all terms
+            log_probs = log_probs_of_states(model, states, batch)
+            value["loss_value"] = policy.beside.loss(states, batch, drawn)
+        else:
+            log_probs = program_log_probs(actor.model, batch)
         return {**policy.terms(log_probs, batch, drawn), **value, "loss_ce": cross_entropy(log_probs, supervised) * supervised.sum()}
 
     def size(examples: Sequence[Example]) -> int:
@@ -328,18 +334,21 @@ def objective(actor: Actor, policy: Policy, reduction: str) -> Objective:
     return Objective(sums, counts, {**policy.weights, "loss_ce": 1.0})
 
 
-def epoch(tuning: Tuning, sampled: Sequence[Example], references: Sequence[Example], number: int) -> Iterator[list[Example]]:
-    """Batches of one pass over the sampled programs, with references in each of them, or in turn with them."""
+def epoch(tuning: Tuning, sampled: Sequence[Example], references: Sequence[Example], number: int, shared: int = SHARED) -> Iterator[list[Example]]:
+    """Batches of one pass over the sampled programs, with references in each of them, or in turn with them.
+
+    `shared`: at most so many programs of a prompt side by side; 1 for an actor that reads the prompt for each of them.
+    """
     from ..tokens import epoch_batches
 
     def endless() -> Iterator[list[Example]]:
         turn = 0
         while True:
-            yield from epoch_batches(references, tuning.batch_tokens // 4, tuning.seed * 1_000_003 + number * 1_009 + turn, 2)
+            yield from epoch_batches(references, tuning.batch_tokens // 4, tuning.seed * 1_000_003 + number * 1_009 + turn, min(2, shared))
             turn += 1
 
     supervised = endless() if references else None
-    for batch in epoch_batches(sampled, tuning.batch_tokens, tuning.seed * 1_000_003 + number, SHARED):
+    for batch in epoch_batches(sampled, tuning.batch_tokens, tuning.seed * 1_000_003 + number, shared):
         if tuning.alternate:
             yield batch
             if supervised:
