@@ -112,7 +112,7 @@ def test_a_warm_start_that_over_fits():
 def test_the_rate_is_named_with_its_evidence_and_a_remedy():
     (found,) = findings(COLLAPSED._replace(signal=SMALL))
     assert found.cause and found.title == "The rate is too high for such small batches"
-    assert f"0.40 nats a token from the start (more than {FAR} is far); about 10 programs in an update (fewer than {FEW} are few)" in found.evidence
+    assert f"0.40 nats a token from the start (more than {FAR} is far); about 5 programs in an update (fewer than {FEW} are few)" in found.evidence
     assert "peak rate 0.0005" in found.evidence and "--learning-rate" in found.advice
 
 
