@@ -24,7 +24,7 @@ from ..errors import ModelError
 from ..formulas.masks import shift_right, token_log_probs
 from ..tokens import IGNORE, Batch, Example, collate, load_tokenizer, read_json, vocabulary_size
 from .adapters import adapted, plain_weights
-from .causal import causal_log_probs
+from .causal import causal_log_probs, causal_logits
 from .t5_passes import Memory, decode, encode, places
 
 
@@ -159,8 +159,10 @@ def program_states(model: T5ForConditionalGeneration, batch: Batch) -> Tensor:
     return hidden if bool(counted.all()) else hidden[counted]
 
 
-def program_logits(model: T5ForConditionalGeneration, batch: Batch) -> Tensor:
+def program_logits(model: PreTrainedModel, batch: Batch) -> Tensor:
     """What the model says before each program token that counts: (N, V) logits, row after row."""
+    if not isinstance(model, T5ForConditionalGeneration):
+        return causal_logits(model, batch)
     return _logits_of_states(model, program_states(model, batch))
 
 
