@@ -61,6 +61,7 @@ STAGES: dict[str, Stage] = {
     "finetune ppo": Stage("finetune_ppo", "Config", "main", "by PPO: value head, GAE, clipped ratios, penalty for leaving the warm start"),
     "finetune rltf": Stage("finetune_rltf", "Config", "main", "by RLTF's finer feedback: share of tests passed, line of the error"),
     "rounds": Stage("rounds", "Config", "main", "fine-tune in rounds, each on fresh samples of its own"),
+    "diagnose": Stage("diagnose", "Config", "main", "what happened in a training run, what went wrong, what to do next"),
     "evaluate": Stage("evaluate", "Config", "main", "pass@k and n@k of verdicts"),
     "doctor": Stage("doctor", "Config", "main", "what this machine offers the judge: isolation, layer by layer"),
     "report": Stage("report", "Config", "main", "one HTML page of a run"),

@@ -237,7 +237,7 @@ class Round:
         more += ["--scores", self.file("scores")] if self.with_critic else []
         more += ["--reference", c.model] if c.algorithm == "ppo" else []  # the warm start; the value head comes with the actor of the round before
         more += ["--references", t.references] if t.references else []
-        more += ["--validation", t.validation] if t.validation else []
+        more += ["--validation", t.validation, "--keep", t.keep] if t.validation else []
         more += [] if t.scaled else ["--no-scaled"]
         more += ["--alternate"] if t.alternate else []
         size = ("--epochs", t.epochs, "--learning-rate", t.learning_rate, "--rl-weight", t.rl_weight, "--batch-tokens", t.batch_tokens)
@@ -263,14 +263,16 @@ def summary(config: Config, rounds: int, run: RunDirectory, costs: dict[str, Ste
         signal = next((line for line in lines if line.get("stage") == "signal"), {})
         shown: dict[str, Any] = {name: round(float(signal[name]), 4) for name in ("zero", "positive", "value") if name in signal}
         if looks:
-            shown |= _look(looks[-1])
-            if looks[-1]["validation/greedy"] >= best:
-                best, chosen = looks[-1]["validation/greedy"], number
+            kept = next((line["at"] for line in lines if line.get("stage") == "kept"), looks[-1]["step"])
+            look = next(line for line in looks if line["step"] == kept)  # of the actor that the next round starts from
+            shown |= _look(look)
+            if look["validation/greedy"] >= best:
+                best, chosen = look["validation/greedy"], number
         run.log(stage="rounds", step=number, cpu_seconds=round(spent, 1), **shown)
-        words = ", ".join(f"{name} {100 * value:.1f} %" for name, value in shown.items())
+        words = ", ".join(f"{name} {100 * value:.1f} %" for name, value in shown.items() if not name.startswith("actor/"))
         print(f"round {number}: {words}; {spent:.0f} CPU s so far")
     return chosen
 
 
 def _look(line: dict[str, Any]) -> dict[str, float]:
-    return {name: value for name, value in line.items() if name.startswith(("validation/", "outcome/"))}
+    return {name: value for name, value in line.items() if name.startswith(("validation/", "outcome/", "actor/"))}
