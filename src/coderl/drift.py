@@ -9,6 +9,7 @@ import copy
 from collections.abc import Iterator, Sequence
 
 import torch
+from torch import nn
 
 from .engines.requests import Decoding
 from .formulas.distributions import token_divergences, token_entropies
@@ -61,11 +62,13 @@ def token_means(actor: Actor, start: Actor | None, examples: Sequence[Example]) 
     """`actor/entropy`, and with `start` `actor/kl`: means over all tokens of the examples, in one pass of each model."""
     actor.model.eval()
     entropy = divergence = 0.0
+    if start:
+        nn.Module.to(start.model, actor.model.device)
     for batch in _batches(actor, examples):
         logits = program_logits(actor.model, batch)
         entropy += float(token_entropies(logits).sum())
         if start:
-            divergence += float(token_divergences(logits, program_logits(start.model.to(device=logits.device), batch)).sum())
+            divergence += float(token_divergences(logits, program_logits(start.model, batch)).sum())
     count = sum(len(e.program) for e in examples)
     return {"actor/entropy": entropy / count} | ({"actor/kl": divergence / count} if start else {})
 
