@@ -67,14 +67,14 @@ class Accuracy(NamedTuple):
 
 
 def accuracy(readings: Sequence[Reading], labels: Sequence[int]) -> Accuracy:
-    """Accuracy of the readings against outcome labels (0..3)."""
+    """Accuracy of the readings against labels 0..C-1; the last class is "passed"."""
     if not readings:
         return Accuracy(float("nan"), float("nan"), float("nan"), 0)
     probabilities = torch.tensor([r.probabilities for r in readings])
     truth = torch.tensor(labels)
     right = (probabilities.argmax(-1) == truth).float().mean()
     majority = torch.bincount(truth).max() / len(truth)
-    return Accuracy(float(right), float(majority), _auc(probabilities[:, -1], truth == 3), len(labels))
+    return Accuracy(float(right), float(majority), _auc(probabilities[:, -1], truth == probabilities.shape[1] - 1), len(labels))
 
 
 def _auc(scores: torch.Tensor, positive: torch.Tensor) -> float:
@@ -86,15 +86,16 @@ def _auc(scores: torch.Tensor, positive: torch.Tensor) -> float:
 
 
 def token_scores(tokenizer: PreTrainedTokenizerBase, judged: Judged, example: Example, reading: Reading) -> TokenScores:
-    """The record of one reading, numbers to four digits."""
+    """The record of one reading, numbers to four digits. Of two outcomes "failed" is written as a failed test."""
     assert judged.verdict.outcome is not None
-    best = max(range(len(reading.probabilities)), key=lambda i: reading.probabilities[i])
+    names = OUTCOMES[-len(reading.probabilities) :]
+    best = max(range(len(names)), key=lambda i: reading.probabilities[i])
     return TokenScores(
         problem=judged.program.problem,
         index=judged.program.index,
         tokens=token_texts(tokenizer, example.program),
         values=tuple(round(v, 4) for v in reading.values),
         passed=tuple(round(v, 4) for v in reading.passed),
-        predicted=OUTCOMES[best],
+        predicted=names[best],
         outcome=judged.verdict.outcome,
     )
