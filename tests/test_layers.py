@@ -35,6 +35,7 @@ FLOORS: dict[str, int] = {
     "grading": 3,
     "scoring": 3,
     "standins": 3,
+    "critic_quality": 3,
     "signals": 3,
     "fitting": 3,
     "machine": 3,

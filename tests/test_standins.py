@@ -3,10 +3,11 @@
 import pytest
 import torch
 
+from coderl.critic_quality import quality
 from coderl.errors import DataError
 from coderl.examples import labelled_for
 from coderl.formulas.coderl import constant_weights, critic_weights
-from coderl.scoring import Reading, accuracy
+from coderl.scoring import Reading
 from coderl.standins import constant, fitted, oracle, others
 from coderl.tokens import Example
 
@@ -29,8 +30,8 @@ def test_the_oracle_knows_every_program_and_no_token(outcomes):
     readings = oracle(examples, outcomes)
     assert [r.values for r in readings] == [(1.0, 1.0), (1.0, 1.0, 1.0), (1.0,)]
     assert [r.passed for r in readings] == [(1.0, 1.0), (0.0, 0.0, 0.0), (0.0,)]
-    found = accuracy(readings, [e.label for e in examples])
-    assert found.accuracy == 1 and found.auc == 1
+    found = quality(readings, examples)
+    assert found.accuracy == 1 and found.auc == 1 and found.auc_within == 1
 
 
 def test_token_weights_of_an_oracle_are_the_return_itself():

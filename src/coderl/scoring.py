@@ -1,7 +1,7 @@
 """A critic reads judged programs: the value of every token, and what it holds of the whole program.
 
 `token_values` is what fine-tuning multiplies with the relative return (CodeRL eq. 10); `token_scores` makes the records that the
-report shows. The critic's accuracy is measured here too.
+report shows. How good a critic is: `critic_quality`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
-from scipy.stats import mannwhitneyu
 from transformers import PreTrainedTokenizerBase
 
 from .examples import Judged
@@ -48,41 +47,6 @@ def read_programs(critic: Critic, examples: Sequence[Example], budget: int = 16_
             size = len(example.program)
             readings[id(example)] = Reading(tuple(values[row, :size].tolist()), tuple(passed[row, :size].tolist()), tuple(whole[row].tolist()))
     return [readings[id(example)] for example in examples]
-
-
-class Accuracy(NamedTuple):
-    """How good a critic is on judged programs.
-
-    Fields:
-        accuracy: share of programs whose most likely outcome is the true one.
-        majority: what always saying the most frequent outcome would reach: the number to beat.
-        auc: chance that a passing program has a higher p(passed) than one that does not pass; NaN when there is only one kind.
-        programs: how many.
-    """
-
-    accuracy: float
-    majority: float
-    auc: float
-    programs: int
-
-
-def accuracy(readings: Sequence[Reading], labels: Sequence[int]) -> Accuracy:
-    """Accuracy of the readings against labels 0..C-1; the last class is "passed"."""
-    if not readings:
-        return Accuracy(float("nan"), float("nan"), float("nan"), 0)
-    probabilities = torch.tensor([r.probabilities for r in readings])
-    truth = torch.tensor(labels)
-    right = (probabilities.argmax(-1) == truth).float().mean()
-    majority = torch.bincount(truth).max() / len(truth)
-    return Accuracy(float(right), float(majority), _auc(probabilities[:, -1], truth == probabilities.shape[1] - 1), len(labels))
-
-
-def _auc(scores: torch.Tensor, positive: torch.Tensor) -> float:
-    """Area under the ROC curve: the Mann-Whitney statistic over the number of pairs, ties counted half."""
-    if bool(positive.all()) or not bool(positive.any()):
-        return float("nan")
-    above = mannwhitneyu(scores[positive].numpy(), scores[~positive].numpy()).statistic
-    return float(above) / int(positive.sum() * (~positive).sum())
 
 
 def token_scores(tokenizer: PreTrainedTokenizerBase, judged: Judged, example: Example, reading: Reading) -> TokenScores:

@@ -49,12 +49,13 @@ class Config:
 def main(config: Config) -> None:
     import torch
 
+    from ..critic_quality import quality
     from ..examples import Limits, join_verdicts, judged_examples, labelled_for
     from ..grading import programs_of
     from ..models.critic import load_critic
     from ..progress import progress
     from ..records import Problem, TokenScores, Verdict
-    from ..scoring import accuracy, token_scores
+    from ..scoring import token_scores
     from ..store import AppendStore, read_records
     from ..tokens import load_tokenizer
 
@@ -83,8 +84,8 @@ def main(config: Config) -> None:
                 readings += found
                 advance(len(part))
     if left:
-        right = accuracy(readings, [examples[i].label for i in left])
-        print(f"{len(left)} programs scored; right on {right.accuracy:.3f} (most frequent outcome {right.majority:.3f}) -> {config.out}")
+        how_good = quality(readings, [examples[i] for i in left])
+        print(f"{len(left)} programs scored; {how_good.sentence()} -> {config.out}")
 
 
 def refuse_another(config: Config) -> None:
