@@ -44,6 +44,7 @@ BOUNDS: dict[str, Bound] = {
     "rl_weight": Bound(0, MOST_FLOAT),
     "negative_weight": Bound(0, MOST_FLOAT),
     "kl_weight": Bound(0, MOST_FLOAT),
+    "prefix_weight": Bound(0, MOST_FLOAT),
     "clip_low": Bound(0, 1, closed=False),
     "top_p": Bound(0, 1, closed=False),
     "held_out": Bound(0, 0.5),

@@ -85,7 +85,7 @@ def test_a_critic_reports_how_good_it_is_on_problems_it_has_not_seen(files):
 def test_a_critic_of_two_outcomes(files):
     out, scores = files.root / "two", files.root / "two.jsonl"
     of_samples = ("--problems", files.tests_only, "--programs", files.programs, "--verdicts", files.verdicts)
-    model = ("--model", files.warm / "actor", "--outcomes", 2, "--references", files.train)
+    model = ("--model", files.warm / "actor", "--outcomes", 2, "--prefix-weight", 1, "--references", files.train)
     run("train-critic", *model, *of_samples, "--out", out, "--updates", 4, "--held-out", 0.3)
     assert load_critic(out / "critic").outcomes == 2
     run("score", "--critic", out / "critic", *of_samples, "--out", scores)

@@ -49,6 +49,8 @@ class Config:
     """4: compile error, runtime error, failed test, passed; 2: failed or passed, the critic of critic sampling"""
     from_actor: bool = True
     """start from the actor's weights; otherwise from random ones of the same shape"""
+    prefix_weight: float = 0.0
+    """weight of predicting the outcome from every prefix, beside predicting it from the whole program; 0: as in the paper"""
     updates: int = 600
     """optimiser steps"""
     learning_rate: float = 1e-3
@@ -128,19 +130,23 @@ def split(examples: Sequence[Example], share: float, seed: int) -> tuple[list[Ex
 
 
 def train_critic(config: Config, critic: Critic, train: Sequence[Example], run: RunDirectory, machine: Machine, save: Callable[[Path], None]) -> None:
-    """Train the critic in place. The loss is the mean over programs."""
+    """Train the critic in place. Both losses are means over programs."""
     from ..fitting import Batches, Objective, Plan, Watch, fit
-    from ..formulas.coderl import critic_loss
+    from ..formulas.coderl import critic_loss, prefix_loss
     from ..scoring import read_batch
     from ..tokens import Batch, epoch_batches
     from .training import prepared
 
     def sums(batch: Batch) -> Mapping[str, Tensor]:
-        logits = read_batch(critic, batch).logits
-        right = (logits.argmax(-1) == batch.outcomes).float()
-        return {"loss": critic_loss(logits, batch.outcomes) * len(right), "accuracy": right.sum()}
+        output, programs = read_batch(critic, batch), len(batch.outcomes)
+        return {
+            "loss_whole": critic_loss(output.logits, batch.outcomes) * programs,
+            "loss_prefix": prefix_loss(output.token_logits, batch.outcomes, batch.mask) * programs,
+            "accuracy": (output.logits.argmax(-1) == batch.outcomes).float().sum(),
+        }
 
-    objective = Objective(sums, lambda part: {"loss": len(part), "accuracy": len(part)}, {"loss": 1.0})
+    weights = {"loss_whole": 1.0} | ({"loss_prefix": config.prefix_weight} if config.prefix_weight else {})
+    objective = Objective(sums, lambda part: dict.fromkeys(("loss_whole", "loss_prefix", "accuracy"), len(part)), weights)
     batches = Batches(
         lambda epoch: epoch_batches(train, config.batch_tokens, config.seed * 1_000_003 + epoch, config.shared), critic.pad_id, config.seed
     )
