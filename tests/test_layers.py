@@ -37,6 +37,7 @@ FLOORS: dict[str, int] = {
     "standins": 3,
     "critic_quality": 3,
     "signals": 3,
+    "rollouts": 3,
     "fitting": 3,
     "machine": 3,
     "muon": 2,

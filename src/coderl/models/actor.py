@@ -6,13 +6,13 @@ runs it on batches in which several programs share one prompt. Generation is in 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
 from safetensors import SafetensorError
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase, T5Config, T5ForConditionalGeneration
 
 from ..errors import ModelError
@@ -96,29 +96,59 @@ def save_actor(actor: Actor, directory: str | Path) -> None:
 
 def program_log_probs(model: T5ForConditionalGeneration, batch: Batch) -> Tensor:
     """log p(w_t | w_<t, D) of every program token: (B, T), 0 where masked. The encoder runs once per distinct prompt."""
+    return log_probs_of_states(model, program_states(model, batch), batch)
+
+
+def program_states(model: T5ForConditionalGeneration, batch: Batch) -> Tensor:
+    """Decoder states from which each token is written, before it is read: (N, d), the N tokens of the batch's mask, row after row."""
     config = model.config
     prompts = Memory(encode(model.encoder, batch.prompts, batch.prompt_mask), places(batch.prompt_mask), batch.prompt_mask, batch.row_prompt)
     decoder_ids = shift_right(batch.labels, config.decoder_start_token_id, config.pad_token_id or 0, IGNORE)  # (B, T)
     read = batch.mask.flip(1).cumsum(1).flip(1) > 0  # up to the last label that counts; one before it may not count
     hidden = decode(model.decoder, decoder_ids, read, prompts)  # (N, d): the vocabulary head is a third of the work on small models
     counted = batch.mask[read]
-    hidden = hidden if bool(counted.all()) else hidden[counted]
-    if config.scale_decoder_outputs:
-        hidden = hidden * config.d_model**-0.5
+    return hidden if bool(counted.all()) else hidden[counted]
+
+
+def log_probs_of_states(model: T5ForConditionalGeneration, states: Tensor, batch: Batch) -> Tensor:
+    """`program_log_probs` from the states (N, d) of the same batch."""
+    hidden = states * model.config.d_model**-0.5 if model.config.scale_decoder_outputs else states
     flat = token_log_probs(model.lm_head(hidden)[None], batch.labels[batch.mask][None])[0]  # (N,)
-    return torch.zeros(batch.labels.shape, dtype=flat.dtype, device=flat.device).masked_scatter(batch.mask, flat)
+    return spread(flat, batch.mask)
+
+
+def spread(flat: Tensor, mask: Tensor) -> Tensor:
+    """(N,) numbers of the N tokens of a (B, T) mask, row after row, to (B, T), 0 where the mask is False."""
+    return torch.zeros(mask.shape, dtype=flat.dtype, device=flat.device).masked_scatter(mask, flat)
+
+
+def without_dropout(model: nn.Module) -> None:
+    """For losses with a ratio, which compares two readings of a program: with dropout they would differ before the actor has learnt anything."""
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+        elif isinstance(getattr(module, "dropout", None), float):
+            module.dropout = 0.0  # type: ignore[assignment]  # T5's attention
+
+
+def with_old_log_probs(model: T5ForConditionalGeneration, examples: Sequence[Example], pad_id: int) -> list[Example]:
+    """The examples with the log-probabilities that their tokens have now, in equal order."""
+    found = read_by_token(lambda batch: program_log_probs(model, batch), examples, pad_id, model.device)
+    return [example._replace(old_log_probs=row) for example, row in zip(examples, found, strict=True)]
 
 
 @torch.inference_mode()
-def with_old_log_probs(model: T5ForConditionalGeneration, examples: Sequence[Example], pad_id: int, budget: int = 8192) -> list[Example]:
-    """The examples with the log-probabilities that their tokens have now, in equal order; at most `budget` program tokens at a time."""
-    result = list(examples)
+def read_by_token(
+    read: Callable[[Batch], Tensor], examples: Sequence[Example], pad_id: int, device: torch.device, budget: int = 8192
+) -> list[tuple[float, ...]]:
+    """What `read` gives, (B, T), for the tokens of each example, in equal order; at most `budget` program tokens at a time."""
+    result: list[tuple[float, ...]] = [()] * len(examples)
     rows = max(1, budget // max((len(e.program) for e in examples), default=1))
     order = sorted(range(len(examples)), key=lambda i: (len(examples[i].prompt), examples[i].key, len(examples[i].program)))
     for start in range(0, len(order), rows):
         part = order[start : start + rows]
         batch = collate([examples[i] for i in part], pad_id)
-        found = program_log_probs(model, Batch(*(tensor.to(model.device) for tensor in batch)))
+        found = read(Batch(*(tensor.to(device) for tensor in batch)))
         for row, i in enumerate(part):
-            result[i] = examples[i]._replace(old_log_probs=tuple(found[row, : len(examples[i].program)].tolist()))
+            result[i] = tuple(found[row, : len(examples[i].program)].tolist())
     return result

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 from .training import Training
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
     from ..examples import Judged, Limits
     from ..fitting import Objective, Progressed
@@ -100,6 +100,21 @@ class Material(NamedTuple):
     machine: Machine
 
 
+class Beside(NamedTuple):
+    """A module that learns beside the actor, from its decoder states: PPO's value head.
+
+    Fields:
+        module: trained at the actor's learning rate.
+        loss: decoder states (N, d) of the batch's tokens, batch, mask of the sampled programs' tokens (B, T) -> a scalar, the sum over
+            tokens of programs as they were drawn; logged as "loss_value".
+        save: writes the module into a folder that holds the actor.
+    """
+
+    module: nn.Module
+    loss: Callable[[Tensor, Batch, Tensor], Tensor]
+    save: Callable[[Path], None]
+
+
 class Policy(NamedTuple):
     """What is minimised on sampled programs.
 
@@ -107,11 +122,27 @@ class Policy(NamedTuple):
         names: of the terms, "loss_rl" among them; `--reduction` is about that one, the others are means over tokens.
         terms: log-probabilities (B, T), batch, mask of the sampled programs' tokens (B, T) -> one scalar for each name, a sum over tokens.
         weights: of the terms that are minimised; the others are logged.
+        beside: a module with a loss of its own, or None.
     """
 
     names: tuple[str, ...]
     terms: Callable[[Tensor, Batch, Tensor], Mapping[str, Tensor]]
     weights: Mapping[str, float]
+    beside: Beside | None = None
+
+    def trained(self, actor: Actor) -> nn.Module:
+        """Everything that has weights to learn."""
+        from torch import nn
+
+        return nn.ModuleList([actor.model, self.beside.module]) if self.beside else actor.model
+
+    def save(self, actor: Actor, folder: Path) -> None:
+        """Write all of it into a folder that loads as an actor."""
+        from ..models.actor import save_actor
+
+        save_actor(actor, folder)
+        if self.beside:
+            self.beside.save(folder)
 
 
 def weighted_log_probs(weight: float) -> Policy:
@@ -165,7 +196,6 @@ def learn(config: Inputs, found: Material, signal: Signal, policy: Policy, name:
     """
     from ..errors import DataError
     from ..examples import reference_examples
-    from ..models.actor import save_actor
     from ..records import Problem
     from ..store import manifest, read_records
     from .training import finish, over_budget
@@ -192,7 +222,7 @@ def learn(config: Inputs, found: Material, signal: Signal, policy: Policy, name:
     machine.say(over_budget(signal.examples, tuning.batch_tokens))
     validation = read_records(tuning.validation, Problem) if tuning.validation and machine.lead else []
     at = train(config, found, signal.examples, references, validation, policy, name)
-    finish(run, machine, lambda folder: save_actor(actor, folder), "actor")
+    finish(run, machine, lambda folder: policy.save(actor, folder), "actor")
     machine.say(f"{at.updates} updates in {at.cpu_seconds:.0f} CPU s -> {run / 'actor'}")
 
 
@@ -209,7 +239,6 @@ def train(
     from ..engines.requests import Decoding
     from ..errors import UsageError
     from ..fitting import Batches, Plan, Watch, fit
-    from ..models.actor import save_actor
     from ..sampling import Settings
     from ..trials import looking
     from .training import prepared, while_merged
@@ -229,28 +258,31 @@ def train(
         if evaluate and not run.newest_checkpoint():
             run.keep_metrics(lambda line: line.get("stage") != name)
             run.log(stage=name, step=0, cpu_seconds=0.0, **evaluate(0))
-        watch = Watch(name, 10, -(-updates // LOOKS), training.checkpoint_every, evaluate, lambda folder: save_actor(actor, folder))
+        watch = Watch(name, 10, -(-updates // LOOKS), training.checkpoint_every, evaluate, lambda folder: policy.save(actor, folder))
         plan = Plan(updates, tuning.learning_rate, accumulate=training.accumulate)
-        return fit(actor.model, batches, objective(actor, policy, tuning.reduction), plan, run, watch, machine)
+        return fit(policy.trained(actor), batches, objective(actor, policy, tuning.reduction), plan, run, watch, machine)
 
 
 def objective(actor: Actor, policy: Policy, reduction: str) -> Objective:
     """The policy's terms over sampled programs and L_ce over references, each a mean of its own over the update."""
     from ..fitting import Objective, program_tokens
     from ..formulas.policy_gradient import cross_entropy
-    from ..models.actor import program_log_probs
+    from ..models.actor import log_probs_of_states, program_states
 
     def sums(batch: Batch) -> Mapping[str, Tensor]:
-        log_probs = program_log_probs(actor.model, batch)  # one pass for all terms
+        states = program_states(actor.model, batch)  # one pass for all terms
+        log_probs = log_probs_of_states(actor.model, states, batch)
         drawn, supervised = batch.mask & ~batch.supervised[:, None], batch.mask & batch.supervised[:, None]
-        return {**policy.terms(log_probs, batch, drawn), "loss_ce": cross_entropy(log_probs, supervised) * supervised.sum()}
+        value = {"loss_value": policy.beside.loss(states, batch, drawn)} if policy.beside else {}
+        return {**policy.terms(log_probs, batch, drawn), **value, "loss_ce": cross_entropy(log_probs, supervised) * supervised.sum()}
 
     def size(examples: Sequence[Example]) -> int:
         return program_tokens(examples) if reduction == "token-mean" else len(examples)
 
     def counts(part: Sequence[Example]) -> Mapping[str, int]:
         sampled, supervised = [e for e in part if not e.supervised], [e for e in part if e.supervised]
-        return {**dict.fromkeys(policy.names, program_tokens(sampled)), "loss_rl": size(sampled), "loss_ce": size(supervised)}
+        value = {"loss_value": sum(e.repeats * len(e.program) for e in sampled)} if policy.beside else {}
+        return {**dict.fromkeys(policy.names, program_tokens(sampled)), "loss_rl": size(sampled), **value, "loss_ce": size(supervised)}
 
     return Objective(sums, counts, {**policy.weights, "loss_ce": 1.0})
 
