@@ -34,6 +34,8 @@ FLOORS: dict[str, int] = {
     "sampling": 3,
     "grading": 3,
     "scoring": 3,
+    "standins": 3,
+    "critic_quality": 3,
     "signals": 3,
     "rollouts": 3,
     "fitting": 3,
