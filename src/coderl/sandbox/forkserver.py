@@ -150,6 +150,10 @@ class ForkServer:
         """The current job need not go on; its "end" still comes."""
         self._send({"stop": self._jobs})
 
+    def go_on(self) -> None:
+        """The first test of a job that waits after it has passed."""
+        self._send({"go": self._jobs})
+
     def expire(self) -> None:
         """The program of the current job has let the judge wait for too long; a report of that still comes, then the "end"."""
         self._send({"expire": self._jobs})

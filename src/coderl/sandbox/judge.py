@@ -303,12 +303,15 @@ def _noted(sheet: Sheet, bench: _Bench, limits: Limits) -> Sheet:
         for event in relay(server, bench.checker(), job, apart, lambda: trial.stop and sheet.failed):
             sheet.add(event)
         return sheet
-    over = False
+    told = False
     for event in server.run(job):
         sheet.add(event)
-        if trial.stop and sheet.failed and not over and event.kind == "test":
-            over = True
-            server.stop()
+        if trial.stop and event.kind == "test":
+            if sheet.failed and not told:
+                told = True
+                server.stop()
+            elif job["waits"] and event.data["test"] == 0:
+                server.go_on()
     return sheet
 
 
@@ -322,6 +325,7 @@ def _job(trial: Trial, limits: Limits, tokens: dict[int, str]) -> dict[str, Any]
         "code": trial.code,
         "numpy": _NUMPY.search(trial.code) is not None,
         "stop": trial.stop,
+        "waits": trial.stop and trial.plan.apart is None and len(shared["tests"]) > 1,
         **limits.job(),
         "file_bytes": max(limits.output_bytes + 1, longest),
     }

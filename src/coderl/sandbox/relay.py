@@ -30,7 +30,7 @@ class Session:
 
     def __init__(self, server: ForkServer, job: dict[str, Any], fresh: int = 1) -> None:
         self._server, self._line = server, _line(job)
-        self._events = server.run({**job, "mode": "call", "tests": [], "stop": False, "fed": fresh}, self._line.theirs)
+        self._events = server.run({**job, "mode": "call", "tests": [], "stop": False, "waits": False, "fed": fresh}, self._line.theirs)
         self.cpu, self.before, self.over = 0.0, 0.0, False  # CPU seconds of all, and of that, until the first call
         self.failed: Event | None = None
         try:

@@ -34,17 +34,18 @@ class Channel:
 
     def __init__(self):
         """Everything but the pipes, once in the server: see `Child`."""
-        self.write, self.dumps, self.exit, self.now = os.write, json.dumps, os._exit, time.monotonic
+        self.write, self.read, self.dumps, self.exit, self.now = os.write, os.read, json.dumps, os._exit, time.monotonic
 
-    def open(self, handle, bell, pause):
-        self.handle, self.bell, self.pause, self.pending = handle, bell, pause, 0
+    def open(self, handle, bell, pause, leave):
+        """`leave`: the pipe through which a job that waits after its first test is told to go on, or None."""
+        self.handle, self.bell, self.pause, self.leave, self.pending = handle, bell, pause, leave, 0
         self.rung = self.now()
 
-    def send(self, event, test, header, blob=b""):
+    def send(self, event, test, header, blob=b"", due=False):
         text = FINE_TEXT if header is FINE else self.dumps(header).encode("utf-8", "replace")
         self.pending += HEADER.size + len(text) + len(blob)
         now = self.now()
-        due = self.pending > _QUIET or now - self.rung >= self.pause
+        due = due or self.pending > _QUIET or now - self.rung >= self.pause
         self.send_bytes(HEADER.pack(event | RANG if due else event, test, len(text), len(blob)) + text + blob, due)
 
     def send_bytes(self, data, due=True):
@@ -55,6 +56,14 @@ class Channel:
                 view = view[self.write(self.handle, view[:_QUIET]) :]
                 if due:
                     self.ring(self.now())
+        except OSError:
+            self.exit(LOST_CHANNEL)
+
+    def wait(self):
+        """Until the judge has looked at the first test and found it passed; else this process is ended here."""
+        try:
+            if not self.read(self.leave, 1):
+                self.exit(LOST_CHANNEL)
         except OSError:
             self.exit(LOST_CHANNEL)
 

@@ -102,7 +102,7 @@ class Child:
 
     def take(self, job, channel):
         self.job, self.channel, self.streams, self.names, self.null = job, channel, job["streams"], job["space"], job["null"]
-        self.fed = "fed" in job
+        self.fed, self.waits = "fed" in job, job["waits"]
         self.line: Any = remote.Line(job["line"], lambda exit=os._exit: exit(LOST_CHANNEL)) if "line" in job else None
         self.limit, self.draws = job["output_bytes"], "random" in job["code"]
         self.opens_files = "open(" in job["code"] or "FileIO(" in job["code"]
@@ -133,13 +133,19 @@ class Child:
                 status = {"status": "error", "type": "OutputLimit", "message": f"more than {self.limit} bytes of output", "line": None}
             size = size if status["status"] == "ok" else 0
             if size <= _CHUNK:
-                self.channel.send(TESTED, number, status, self.output(size))
+                self.channel.send(TESTED, number, status, self.output(size), self.waits and not number)
             else:
                 header = self.channel.dumps(status).encode("utf-8", "replace")
                 self.channel.send_bytes(HEADER.pack(TESTED | RANG, number, len(header), size) + header)
                 self.send_output(size)
-            if status.get("type") == "MemoryLimit":
-                self.exit(0)  # the rest goes on in a fresh fork
+            self.after(number, status)
+
+    def after(self, number, status):
+        """A failed test may be the last one, and where it is, the judge looks at the first one before the others are run."""
+        if status["status"] != "ok" and (self.job["stop"] or status.get("type") == "MemoryLimit"):
+            self.exit(0)  # after MemoryLimit the rest goes on in a fresh fork
+        if self.waits and not number:
+            self.channel.wait()
 
     def output(self, size):
         """Short output in one piece; zeros for what a program has taken back meanwhile."""
@@ -304,9 +310,8 @@ class Child:
         if self.fed:
             self.line.send(FINE_TEXT if status is FINE else self.channel.dumps(status).encode("utf-8", "replace"), blob)
         else:
-            self.channel.send(TESTED, number, status, blob)
-        if status.get("type") == "MemoryLimit":
-            self.exit(0)
+            self.channel.send(TESTED, number, status, blob, self.waits and not number)
+        self.after(number, status)
 
     def call(self, space, call):
         function = find(space, call["name"])

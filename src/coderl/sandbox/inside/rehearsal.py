@@ -81,7 +81,7 @@ def _call_tests():
 
 
 def _job(null, names, rest):
-    job = {"wrap": False, "any_exit": False, "iterators": True, "names": bool(names), "output_bytes": 1 << 20}
+    job = {"wrap": False, "any_exit": False, "stop": False, "waits": False, "iterators": True, "names": bool(names), "output_bytes": 1 << 20}
     return {**json.loads(json.dumps({**job, **rest})), "space": dict(names), "null": null, "module": "program"}
 
 
@@ -100,6 +100,6 @@ def _perform(stage, job, streams):
 
 def _quiet_channel(writing, ringing):
     quiet = channel.Channel()
-    quiet.open(writing, ringing, 0.01)
+    quiet.open(writing, ringing, 0.01, None)
     quiet.exit = _end
     return quiet

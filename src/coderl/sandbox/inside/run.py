@@ -39,7 +39,11 @@ class Watch:
         return self.spent
 
     def restart(self):
-        self.cpu_mark, self.wall_mark = self.total(), time.monotonic()
+        self.cpu_mark = self.total()
+        self.restart_wall()
+
+    def restart_wall(self):
+        self.wall_mark = time.monotonic()
 
     def used(self):
         return self.total() - self.cpu_mark, time.monotonic() - self.wall_mark
@@ -52,11 +56,14 @@ class Run:
         self.server, self.job, self.test, self.phase, self.cpu = server, job, first, "compile", 0.0
         self.first, self.buffer, self.open = first, bytearray(), True
         self.status: int | None = None
-        self.pause, self.lined = channel.pause(job), "line" in job
+        self.leave: int | None
+        leave: int | None
+        self.pause, self.lined, self.held = channel.pause(job), "line" in job, False
         streams = (os.memfd_create("in"), os.memfd_create("out")) if job["mode"] == "stdin" else None
         job.update(streams=streams, space=names)
         self.reports, writing = os.pipe()
         self.bell, ringing = os.pipe()
+        leave, self.leave = os.pipe() if job["waits"] else (None, None)
         os.set_blocking(self.reports, False)
         os.ftruncate(server.trace, 0)
         os.lseek(server.trace, 0, os.SEEK_SET)
@@ -65,8 +72,9 @@ class Run:
         if self.pid == 0:
             if not server.spaces:
                 detach(server.secure)
-            children.start(job, first, (writing, ringing, self.pause), (server.handle, self.reports, self.bell, server.statm))
-        for handle in (writing, ringing, *(streams or ()), *((job["line"],) if self.lined else ())):
+            mine = (server.handle, self.reports, self.bell, server.statm, *((self.leave,) if job["waits"] else ()))
+            children.start(job, first, (writing, ringing, self.pause, leave), mine)
+        for handle in (writing, ringing, *(streams or ()), *((job["line"],) if self.lined else ()), *((leave,) if job["waits"] else ())):
             os.close(handle)
         self.clock = Watch(self.pid)
         self.poll = select.poll()
@@ -83,11 +91,13 @@ class Run:
             self.end()
             os.close(self.reports)
             os.close(self.bell)
+            if self.leave is not None:
+                os.close(self.leave)
 
     def loop(self):
         while True:
             cpu, wall = self.clock.used()
-            if self.lined and self.phase == "test":
+            if self.held or (self.lined and self.phase == "test"):
                 wall = 0.0  # the judge knows who waits for whom, and for how long
             if cpu >= self.job["cpu_seconds"] or wall >= self.job["wall_seconds"]:
                 where = (self.test, self.phase)
@@ -118,9 +128,21 @@ class Run:
         number = self.job["number"]
         if message.get("fresh") == number:
             self.clock.restart()
+        if message.get("go") == number:
+            self.go_on()
         if message.get("expire") == number:
             self.give_up("Timeout", self.timeout_message(0.0))
         return number in (message.get("stop"), message.get("expire"))
+
+    def go_on(self):
+        """The first test has passed: the child may run the others. What it did while it was to wait counts as the second one's."""
+        self.held = False
+        self.clock.restart_wall()
+        try:
+            if self.leave is not None:
+                os.write(self.leave, b"!")
+        except OSError:
+            pass  # it has ended or closed its end, and that will be seen
 
     def timeout_message(self, cpu):
         limit = self.job["cpu_seconds"]
@@ -197,6 +219,7 @@ class Run:
             return status != "ok"
         self.server.say({"event": phase, "test": self.test, "status": status, "cpu": round(cpu, 6), **fields}, blob)
         self.test += 1
+        self.held = self.job["waits"] and self.test == 1
         return self.test >= len(self.job["tests"]) or (self.job["stop"] and status != "ok")
 
     def ended(self):
