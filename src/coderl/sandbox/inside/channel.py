@@ -8,6 +8,8 @@ import os
 import struct
 import time
 
+from .frames import FRAME, Gone, receive
+
 HEADER = struct.Struct("<IIII")  # event, test number, length of the JSON header, length of the blob
 COMPILED, LOADED, TESTED = 1, 2, 3
 RANG = 256  # added to the event of a report behind which the bell rings
@@ -36,9 +38,9 @@ class Channel:
         """Everything but the pipes, once in the server: see `Child`."""
         self.write, self.read, self.dumps, self.exit, self.now = os.write, os.read, json.dumps, os._exit, time.monotonic
 
-    def open(self, handle, bell, pause, leave):
-        """`leave`: the pipe through which a job that waits after its first test is told to go on, or None."""
-        self.handle, self.bell, self.pause, self.leave, self.pending = handle, bell, pause, leave, 0
+    def open(self, handle, bell, orders, pause):
+        """`orders`: the pipe through which the child is told to go on, or to take another job."""
+        self.handle, self.bell, self.orders, self.pause, self.pending = handle, bell, orders, pause, 0
         self.rung = self.now()
 
     def send(self, event, test, header, blob=b"", due=False):
@@ -62,10 +64,17 @@ class Channel:
     def wait(self):
         """Until the judge has looked at the first test and found it passed; else this process is ended here."""
         try:
-            if not self.read(self.leave, 1):
+            if not self.read(self.orders, 1):
                 self.exit(LOST_CHANNEL)
         except OSError:
             self.exit(LOST_CHANNEL)
+
+    def next_job(self):
+        """The text of another job; None when the server is gone. Only for a child that has run nothing."""
+        try:
+            return receive(self.orders, FRAME.unpack(receive(self.orders, FRAME.size))[0])
+        except Gone:
+            return None
 
     def ring(self, now):
         self.write(self.bell, b"!")
