@@ -35,6 +35,7 @@ FLOORS: dict[str, int] = {
     "grading": 3,
     "scoring": 3,
     "signals": 3,
+    "rollouts": 3,
     "fitting": 3,
     "machine": 3,
     "muon": 2,

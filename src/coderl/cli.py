@@ -58,6 +58,7 @@ STAGES: dict[str, Stage] = {
     "finetune reinforce": Stage("finetune_reinforce", "Config", "main", "by REINFORCE: greedy baseline, or leave-one-out"),
     "finetune expert": Stage("finetune_expert", "Config", "main", "by expert iteration: cross-entropy on programs that pass"),
     "finetune grpo": Stage("finetune_grpo", "Config", "main", "by GRPO: group-normalised, clipped"),
+    "finetune ppo": Stage("finetune_ppo", "Config", "main", "by PPO: value head, GAE, clipped ratios, penalty for leaving the warm start"),
     "finetune rltf": Stage("finetune_rltf", "Config", "main", "by RLTF's finer feedback: share of tests passed, line of the error"),
     "rounds": Stage("rounds", "Config", "main", "fine-tune in rounds, each on fresh samples of its own"),
     "evaluate": Stage("evaluate", "Config", "main", "pass@k and n@k of verdicts"),
