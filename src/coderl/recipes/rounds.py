@@ -60,6 +60,8 @@ class Config:
     """a new critic in each round, or the first round's critic in all of them; variants with a critic only"""
     critic_updates: int = 100
     """optimiser steps of a critic"""
+    critic_prefix_weight: float = 1.0
+    """weight of predicting the outcome from every prefix too; 0: the paper's critic, which also learns from the references"""
     cores: int = 2
     """CPU cores to use"""
     tuning: Annotated[Tuning, OmitArgPrefixes] = DEFAULT
@@ -219,10 +221,10 @@ class Round:
     def train_critic(self) -> tuple[str, ...]:
         c = self.config
         size = ("--updates", c.critic_updates, "--batch-tokens", 4096, *self._limits)
-        more = ("--references", c.tuning.references) if c.tuning.references else ()
-        return self._words(
-            "train-critic", "--model", self.start, *self._judged, "--out", self.folder / "critic", *size, *more, "--seed", c.tuning.seed
-        )
+        with_references = c.tuning.references and not c.critic_prefix_weight
+        more = ("--references", c.tuning.references) if with_references else ("--prefix-weight", c.critic_prefix_weight)
+        files = ("--model", self.start, *self._judged, "--out", self.folder / "critic")
+        return self._words("train-critic", *files, *size, *more, "--seed", c.tuning.seed)
 
     def score(self) -> tuple[str, ...]:
         c = self.config
