@@ -5,7 +5,7 @@
     python runs/compare.py --tune                               # the trials that chose each arm's learning rate, on validation problems
     python runs/compare.py --table                              # the table of what is there
 
-A seed makes its own problems (1,200 with references, 4,000 with tests only), its own warm start and samples. An arm is one `coderl`
+A seed makes its own problems (words and letters; 400 with references, 4,000 with tests only), its own warm start and samples. An arm is one `coderl`
 command with a budget of CPU seconds, judging and sampling included, then 20 programs for each of 400 held-out problems. An arm and
 seed that is in runs/results/compare is only read, so that a new arm costs only itself; work lies in runs/work/compare, and a killed
 call goes on where it was. `--regime early` starts before the warm start has reached its plateau. Learning rates are the best of
@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import signal
 import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -35,8 +36,9 @@ HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results" / "compare"
 WORK = HERE / "work" / "compare"
 BUDGET, TRIAL_BUDGET, TUNING_SEED = 240, 120, 100
-UPDATES = {"plateau": FULL.warm_updates, "early": 1000}
-TESTS_ONLY, HELD_OUT, SAMPLES = 4000, 400, 20
+SOURCES = ("words", "letters")
+REFERENCES, TESTS_ONLY, VALIDATION, HELD_OUT, SAMPLES = 400, 4000, 300, 400, 20
+UPDATES = {"plateau": 1500, "early": 500}
 KS = (1, 5, 10)
 
 
@@ -57,7 +59,7 @@ class Arm(NamedTuple):
 
 
 RL_RATES = (2.5e-4, 5e-4, 1e-3)
-CODERL = ("--algorithm", "coderl")
+CODERL = ("--algorithm", "coderl", "--critic", "frozen")
 ARMS = {
     "nothing": Arm("nothing", (), (), True),
     "ce": Arm("more cross-entropy", ("warm-start",), (3e-4, 1e-3, 3e-3), True),
@@ -70,10 +72,12 @@ ARMS = {
     "coderl-changes": Arm("CodeRL with the changes of p(passed)", (*CODERL, "--variant", "changes"), RL_RATES),
     "coderl-paper": Arm(
         "CodeRL, D, as in the paper: full negatives, unscaled, program sums",
-        (*CODERL, "--variant", "D", "--negative-weight", "1", "--no-scaled", "--reduction", "program-sum"),
+        (*CODERL, "--variant", "D", "--negative-weight", "1", "--no-scaled", "--reduction", "program-sum", "--critic-prefix-weight", "0"),
         RL_RATES,
     ),
     "reinforce": Arm("REINFORCE, greedy baseline", ("--algorithm", "reinforce"), RL_RATES),
+    "leave-one-out": Arm("REINFORCE, leave-one-out", ("--algorithm", "leave-one-out"), RL_RATES),
+    "ppo": Arm("PPO", ("--algorithm", "ppo"), RL_RATES),
     "rltf": Arm("RLTF-style", ("--algorithm", "rltf"), RL_RATES),
     "mix": Arm("the cross-entropy steps of expert iteration alone", ("--algorithm", "expert", "--rl-weight", "0"), RL_RATES),
 }
@@ -105,18 +109,7 @@ class Study(NamedTuple):
 
     def beginning(self) -> list[Step]:
         """Problems and the warm start that all arms share."""
-        sizes = (
-            "--train",
-            FULL.train,
-            "--tests-only",
-            TESTS_ONLY,
-            "--validation",
-            FULL.validation,
-            "--heldout",
-            HELD_OUT,
-            "--sources",
-            *FULL.sources,
-        )
+        sizes = ("--train", REFERENCES, "--tests-only", TESTS_ONLY, "--validation", VALIDATION, "--heldout", HELD_OUT, "--sources", *SOURCES)
         made = words("problems", "mini", "--out", self.folder / "problems", *sizes, "--seed", self.seed)
         size = ("--batch-tokens", FULL.batch_tokens, "--updates", UPDATES[self.regime], "--learning-rate", FULL.warm_rate)
         looks = ("--validation", self.problems("validation"), "--evaluate-every", 500)
@@ -174,6 +167,7 @@ def main() -> None:
     parser.add_argument("--tune", action="store_true", help="try the learning rates of these arms on validation problems")
     parser.add_argument("--table", action="store_true", help="only collect what is finished and make the table anew")
     asked = parser.parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a killed call keeps what is finished, as Ctrl-C does
     arms = [name for name, arm in ARMS.items() if "all" in asked.arms or name in asked.arms or ("main" in asked.arms and arm.main)]
     studies = [Study(asked.regime, seed) for seed in asked.seeds]
     if asked.tune:
@@ -220,11 +214,19 @@ def keep(study: Study, arm: str, cost: StepCost | None) -> None:
         distinct.setdefault(program.problem, set()).add(program.code)
     data["distinct"] = statistics.mean(len(texts) for texts in distinct.values())
     data["tokens"] = statistics.mean(p.tokens or 0 for p in programs)
-    data["cpu_seconds"] = cost.cpu_seconds if cost else 0.0
+    data["cpu_seconds"] = spent(folder / "run", cost)
     data["command"] = " ".join(cost.command) if cost else ""
     data["rounds"] = rounds_of(folder / "run")
     study.result(arm).parent.mkdir(parents=True, exist_ok=True)
     atomic_write(study.result(arm), json.dumps(data, separators=(",", ":")).replace(f"{HERE.parent}/", "") + "\n")
+
+
+def spent(run: Path, cost: StepCost | None) -> float:
+    """CPU seconds of an arm: those of the steps of its rounds, which are processes of their own, or of its one step."""
+    rounds = run / "steps.jsonl"
+    if rounds.exists():
+        return sum(one.cpu_seconds for one in read_records(rounds, StepCost))
+    return cost.cpu_seconds if cost else 0.0
 
 
 def rounds_of(run: Path) -> list[dict[str, Any]]:
@@ -250,7 +252,12 @@ def tune(study: Study, arms: Sequence[str], cores: int) -> None:
             name = f"trial-{arm}-{rate:g}"
             if f"evaluate-{name}-s{study.seed}" in costs:
                 found = read_results(study.folder / name / "results.json")["all"]
-                line = {"arm": arm, "rate": rate, "seed": study.seed, "cpu_seconds": costs[f"{name}-s{study.seed}"].cpu_seconds}
+                line = {
+                    "arm": arm,
+                    "rate": rate,
+                    "seed": study.seed,
+                    "cpu_seconds": spent(study.folder / name / "run", costs[f"{name}-s{study.seed}"]),
+                }
                 line |= {"pass@1": found["pass@k"]["1"]["value"], "greedy": found["greedy"]["value"], "outcomes": found["outcomes"]}
                 with path.open("a", encoding="utf-8") as stream:
                     stream.write(json.dumps(line) + "\n")

@@ -10,6 +10,7 @@ import pytest
 from coderl import cli
 from coderl.errors import CoderlError, UsageError
 from coderl.models.actor import load_actor
+from coderl.models.value_head import fresh_value_head, load_value_head
 from coderl.pipeline import StepCost
 from coderl.recipes import rounds
 from coderl.recipes.finetuning import Tuning
@@ -32,7 +33,7 @@ def test_every_problem_comes_once_before_any_comes_twice():
     assert shares(names, replace(CONFIG, rounds=2, problems_per_round=99))[1] != names
 
 
-@pytest.mark.parametrize("algorithm", ["coderl", "reinforce", "expert", "grpo", "rltf"])
+@pytest.mark.parametrize("algorithm", ["coderl", "reinforce", "leave-one-out", "expert", "grpo", "ppo", "rltf"])
 @pytest.mark.parametrize("critic", ["refresh", "frozen"])
 @pytest.mark.parametrize("variant", [None, "A", "changes"])
 def test_every_command_is_one_that_its_stage_reads(algorithm, critic, variant):
@@ -62,6 +63,18 @@ def made(tmp_path_factory):
     small = ("--updates", "150", "--width", "32", "--layers", "1", "--vocabulary", "300", "--batch-tokens", "2048")
     assert cli.main(["warm-start", "--problems", str(root / "mini" / "train.jsonl"), "--out", str(root / "warm"), *small]) == 0
     return root
+
+
+def test_the_value_head_of_ppo_goes_from_round_to_round(made, tmp_path):
+    config = Config(made / "warm" / "actor", made / "mini" / "train_tests_only.jsonl", tmp_path, algorithm="ppo", rounds=2, problems_per_round=6)
+    config = replace(config, samples=4, temperature=1.0, tuning=Tuning(max_program_tokens=24))
+    rounds.main(config)
+    first, second = (load_value_head(Round(config, n).actor, 32) for n in (1, 2))
+    began = load_value_head(tmp_path / "round-2" / "tuned" / "value" / "head", 32)
+    assert first is not None and second is not None and began is not None
+    weights = [head.inner.weight for head in (first, began, second, fresh_value_head(32, 2))]
+    assert (weights[0] - weights[1]).abs().max() < (weights[3] - weights[1]).abs().max() / 2  # gone on with, not begun anew
+    assert load_value_head(tmp_path / "actor", 32) is not None
 
 
 def test_two_rounds_run_and_are_left_alone_when_done(made, capsys):
@@ -107,6 +120,10 @@ def test_the_best_round_is_kept(made, tmp_path):
         for step, look in enumerate(looks):
             run.log(**{"stage": "finetune-coderl", "step": step, "validation/greedy": look})
     assert rounds.summary(config, 2, RunDirectory(tmp_path), {}) == 1
+    kept = RunDirectory(Round(config, 2).folder / "tuned")
+    kept.log(stage="kept", at=0, of=1, greedy=0.4)  # its best look was its first: the next round would start from there
+    assert rounds.summary(config, 2, RunDirectory(tmp_path), {}) == 2
+    assert RunDirectory(tmp_path).metrics()[-1]["validation/greedy"] == 0.4
     shutil.rmtree(tmp_path / "round-1")
     (tmp_path / "round-1" / "tuned").mkdir(parents=True)
     assert rounds.summary(config, 1, RunDirectory(tmp_path), {}) == 1  # no look at all: the last round

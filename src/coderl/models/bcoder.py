@@ -28,7 +28,7 @@ from ..formulas.bcoder import capped_values
 from ..formulas.masks import shift_right
 from ..store import atomic_write, write_failure
 from ..tokens import IGNORE, Batch, read_json
-from .actor import Actor, load_actor, save_actor
+from .actor import Actor, load_actor, save_actor, t5_of
 from .t5_passes import Memory, decode, encode, places
 
 HEADS_FILE = "bcoder.safetensors"
@@ -158,8 +158,12 @@ class FrozenEncoder:
 
 
 def q_model_from_actor(actor: Actor, constants: Constants, seed: int) -> QModel:
-    """A Q model whose policy is the actor's, whose V^r is 0 and whose value decoder has not learnt yet."""
-    return QModel(actor.model, constants, seed)
+    """A Q model whose policy is the actor's, whose V^r is 0 and whose value decoder has not learnt yet.
+
+    Raises:
+        ModelError: a decoder-only actor: it has no encoder to share.
+    """
+    return QModel(t5_of(actor, "B-Coder"), constants, seed)
 
 
 def save_q_model(model: QModel, tokenizer: PreTrainedTokenizerBase, directory: str | Path) -> None:
@@ -201,7 +205,7 @@ def load_q_model(directory: str | Path) -> LoadedQ:
     found = read_json(directory / MARKER_FILE)
     if not isinstance(found, dict) or set(found) != set(Constants._fields):
         raise ModelError(f"{directory / MARKER_FILE} is {found!r}; it must have {', '.join(Constants._fields)}: restore it or train again")
-    model = QModel(actor.model, Constants(**found), seed=0)
+    model = q_model_from_actor(actor, Constants(**found), seed=0)
     try:
         weights = load_file(directory / HEADS_FILE)
         if weights.keys() != _beside(model).keys():

@@ -109,12 +109,12 @@ def main(config: Config) -> None:
 def beginning(config: Config) -> LoadedQ:
     """The Q model of the value stage, or an actor whose values have not learnt."""
     from ..models.actor import load_actor
-    from ..models.bcoder import Constants, LoadedQ, QModel, is_q_model, load_q_model
+    from ..models.bcoder import Constants, LoadedQ, is_q_model, load_q_model, q_model_from_actor
 
     if is_q_model(config.model):
         return load_q_model(config.model)
     actor = load_actor(config.model)
-    return LoadedQ(QModel(actor.model, Constants(), config.learning.seed), actor.tokenizer)
+    return LoadedQ(q_model_from_actor(actor, Constants(), config.learning.seed), actor.tokenizer)
 
 
 def policy_sums(loaded: LoadedQ, encoder: FrozenEncoder, frozen: Frozen, conservative: bool) -> Callable[[Batch], Mapping[str, Tensor]]:

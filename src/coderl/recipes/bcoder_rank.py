@@ -41,7 +41,7 @@ def main(config: Config) -> None:
 
     from ..examples import Limits, program_examples
     from ..grading import programs_of
-    from ..models.actor import load_actor
+    from ..models.actor import load_actor, t5_of
     from ..models.bcoder import FrozenEncoder, load_q_model
     from ..progress import progress
     from ..ranking import ProgramScore, program_score, read_returns
@@ -50,7 +50,7 @@ def main(config: Config) -> None:
 
     torch.set_num_threads(config.threads)
     model, tokenizer = load_q_model(config.model)
-    checkpoint = load_actor(config.checkpoint).model.eval() if config.checkpoint else None
+    checkpoint = t5_of(load_actor(config.checkpoint), "--checkpoint").eval() if config.checkpoint else None
     problems = {p.id: p for p in read_records(config.problems, Problem)}
     programs = sorted(programs_of(config.programs), key=lambda p: p.problem)  # all candidates of a problem lie in one pass
     limits = Limits(config.max_source_tokens, config.max_program_tokens)

@@ -67,7 +67,7 @@ class Config:
 def main(config: Config) -> None:
     from ..fitting import Watch
     from ..models.actor import load_actor
-    from ..models.bcoder import Constants, FrozenEncoder, LoadedQ, QModel, save_q_model
+    from ..models.bcoder import Constants, FrozenEncoder, LoadedQ, q_model_from_actor, save_q_model
     from .bcoder import begin, computed_once, end, fit_stage, read_data, start, td_weights
 
     begun = begin(config)
@@ -76,10 +76,10 @@ def main(config: Config) -> None:
     machine, run = begun
     actor = load_actor(config.model)
     constants = Constants(config.alpha, config.discount, config.highest, config.printed_softabs)
-    loaded = LoadedQ(QModel(actor.model, constants, config.learning.seed), actor.tokenizer)
+    loaded = LoadedQ(q_model_from_actor(actor, constants, config.learning.seed), actor.tokenizer)
     data = read_data(config, loaded, config.held_out, machine)
     start(config, run, machine)
-    encoder = FrozenEncoder(actor.model)
+    encoder = FrozenEncoder(loaded.model.actor)
     frozen = computed_once(loaded, encoder, data, run, machine)
     loaded.model.learn_values()
     measure = measuring(loaded, encoder, data.held_out) if data.held_out else None
