@@ -45,6 +45,9 @@ BOUNDS: dict[str, Bound] = {
     "negative_weight": Bound(0, MOST_FLOAT),
     "kl_weight": Bound(0, MOST_FLOAT),
     "clip_low": Bound(0, 1, closed=False),
+    "refine_rounds": Bound(0, MOST_WHOLE),
+    "repair_rounds": Bound(0, MOST_WHOLE),
+    "cut_below": Bound(0, 1),
     "top_p": Bound(0, 1, closed=False),
     "held_out": Bound(0, 0.5),
     "vocabulary": Bound(261, MOST_WHOLE),  # 256 bytes and 5 special tokens

@@ -59,6 +59,8 @@ STAGES: dict[str, Stage] = {
     "finetune expert": Stage("finetune_expert", "Config", "main", "by expert iteration: cross-entropy on programs that pass"),
     "finetune grpo": Stage("finetune_grpo", "Config", "main", "by GRPO: group-normalised, clipped"),
     "finetune rltf": Stage("finetune_rltf", "Config", "main", "by RLTF's finer feedback: share of tests passed, line of the error"),
+    "train-repair": Stage("train_repair", "Config", "main", "train a model that rewrites failed programs"),
+    "critic-sample": Stage("critic_sample", "Config", "main", "sample, refine what passes the example tests, repair what fails"),
     "rounds": Stage("rounds", "Config", "main", "fine-tune in rounds, each on fresh samples of its own"),
     "evaluate": Stage("evaluate", "Config", "main", "pass@k and n@k of verdicts"),
     "doctor": Stage("doctor", "Config", "main", "what this machine offers the judge: isolation, layer by layer"),

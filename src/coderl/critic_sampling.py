@@ -17,6 +17,7 @@ from __future__ import annotations
 import hashlib
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from itertools import groupby
 from typing import NamedTuple
 
@@ -139,13 +140,21 @@ class Team(NamedTuple):
 
 
 class Order(NamedTuple):
-    """A program to be written: what is read, and what it begins with."""
+    """A program to be written: its index in the problem, what is read, and what it begins with."""
 
-    index: int
+    number: int
     origin: str
     parent: Candidate | None
     source: tuple[int, ...]
     prefix: tuple[int, ...] = ()
+
+
+class Known(NamedTuple):
+    """What is known of a text: its verdict on the example tests, the critic's tokens of it, and the critic's reading of those."""
+
+    verdict: Verdict | None
+    ids: tuple[int, ...]
+    reading: Reading | None
 
 
 class Tree:
@@ -153,13 +162,16 @@ class Tree:
 
     Attributes:
         candidates: every program, by index. tokens: how many were written for them.
-        rounds: origin of the programs of each round. ended: why the search is over: "rounds", "budget", "no example tests", or "".
+        rounds: origin of the programs of each round. seeds: by the index of a program that was refined, how many tokens of it were kept.
+        known: by text, what was found out. ended: why the search is over: "rounds", "budget", "no example tests", or "".
     """
 
     def __init__(self, problem: Problem, source: tuple[int, ...], rules: Rules) -> None:
         self.problem, self.source, self.rules = problem, source, rules
         self.candidates: list[Candidate] = []
         self.rounds: list[str] = []
+        self.seeds: dict[int, int] = {}
+        self.known: dict[str, Known] = {}
         self.tokens = 0
         self.ended = ""
         self._latest = 0  # index of the first program of the latest round
@@ -228,9 +240,17 @@ class Tree:
     def _seed(self, team: Team, candidate: Candidate) -> tuple[Candidate, tuple[int, ...], tuple[int, ...]]:
         length = min(self.rules.prefix(candidate), len(candidate.ids), self.rules.decoding.max_tokens - 1)
         length = whole_text(team.actor.tokenizer, candidate.ids, length)
-        marked = candidate.program.extra | {"seed": length, "passed": [round(q, 3) for q in candidate.passed]}
-        candidate.program.extra.update(marked)
+        self.seeds[candidate.program.index] = length
         return candidate, self.source, candidate.ids[:length]
+
+    def records(self) -> list[Program]:
+        """Every program by index; those that were refined with their token scores and the length of their seed."""
+        return [
+            replace(c.program, extra=c.program.extra | {"seed_tokens": self.seeds[c.program.index], "passed": [round(q, 3) for q in c.passed]})
+            if c.program.index in self.seeds
+            else c.program
+            for c in self.candidates
+        ]
 
     def _repair_source(self, repair: Author, candidate: Candidate) -> tuple[int, ...]:
         assert candidate.verdict is not None
@@ -274,24 +294,41 @@ def check(team: Team, rules: Rules) -> None:
 
 
 def step(team: Team, trees: Sequence[Tree], rules: Rules) -> None:
-    """Write, judge and read what comes next in each tree: one batch over all of them."""
+    """Write, judge and read what comes next in each tree: one batch over all of them. A text is judged and read once in a tree."""
     orders = [(tree, order) for tree in trees for order in tree.next_orders()]
     generated = _write(team, orders, rules)
     drafts: list[tuple[Tree, Order, Generated, Program]] = []
     for tree, group in groupby(orders, key=lambda pair: pair[0]):
-        for order, found in tree.keep([(order, generated[tree.problem.id, order.index]) for _, order in group]):
+        for order, found in tree.keep([(order, generated[tree.problem.id, order.number]) for _, order in group]):
             drafts.append((tree, order, found, _program(team, tree, order, found)))
-    verdicts = _judge(team.judge, [(tree.problem, program) for tree, _, _, program in drafts])
-    readings = _read(team, [(tree, program) for tree, _, _, program in drafts], rules)
-    for (tree, order, found, program), verdict, reading in zip(drafts, verdicts, readings, strict=True):
-        tree.candidates.append(_candidate(team, program, order, found, verdict, reading, rules))
+    fresh = {(id(tree), program.code): (tree, program) for tree, _, _, program in drafts if program.code not in tree.known}
+    look_at(team, list(fresh.values()), rules)
+    for tree, order, found, program in drafts:
+        tree.candidates.append(_candidate(team, program, order, found, tree.known[program.code], rules))
+
+
+def look_at(team: Team, drafts: Sequence[tuple[Tree, Program]], rules: Rules) -> None:
+    """Judge on the example tests and read by the critic; what was found out goes into each tree's `known`."""
+    verdicts = _judge(team.judge, [(tree.problem, program) for tree, program in drafts])
+    examples: list[Example] = []
+    if team.critic is not None:
+        tokenizer = team.critic.tokenizer
+        sources: dict[str, tuple[int, ...]] = {}
+        for tree, program in drafts:
+            if program.problem not in sources:
+                sources[program.problem], _ = encode_prompt(tokenizer, prompt(tree.problem), rules.max_source_tokens)
+            ids, _ = program_ids(tokenizer, program, rules.decoding.max_tokens)
+            examples.append(Example(program.problem, sources[program.problem], ids, label=0))  # label 0 exists whatever the number of outcomes
+    readings = read_programs(team.critic.critic, examples) if team.critic and examples else [None] * len(drafts)
+    for number, ((tree, program), verdict, reading) in enumerate(zip(drafts, verdicts, readings, strict=True)):
+        tree.known[program.code] = Known(verdict, examples[number].program if examples else (), reading)
 
 
 def _write(team: Team, orders: Sequence[tuple[Tree, Order]], rules: Rules) -> dict[tuple[str, int], Generated]:
     """What the actor and the repair model write for the orders, by problem and index."""
     groups: dict[tuple[str, bool, tuple[int, ...], tuple[int, ...]], list[int]] = {}
     for tree, order in orders:
-        groups.setdefault((tree.problem.id, order.origin == "repair", order.source, order.prefix), []).append(order.index)
+        groups.setdefault((tree.problem.id, order.origin == "repair", order.source, order.prefix), []).append(order.number)
     written = {}
     for author, repairs in ((team.actor, False), (team.repair, True)):
         requests = [
@@ -309,7 +346,7 @@ def _program(team: Team, tree: Tree, order: Order, generated: Generated) -> Prog
     return Program(
         problem=tree.problem.id,
         code=decode(author.tokenizer, generated.ids),
-        index=order.index,
+        index=order.number,
         origin=order.origin,
         seed=tree.rules.seed,
         parent=None if order.parent is None else order.parent.program.index,
@@ -333,53 +370,32 @@ def _judge(judge: Judge, pairs: Sequence[tuple[Problem, Program]]) -> list[Verdi
     return [next(verdicts) if problem.examples else None for problem, _ in pairs]
 
 
-def _read(team: Team, pairs: Sequence[tuple[Tree, Program]], rules: Rules) -> list[Reading | None]:
-    """The critic's reading of each program in the critic's own tokens; equal texts of a problem are read once."""
-    if team.critic is None:
-        return [None] * len(pairs)
-    critic, tokenizer = team.critic
-    examples: dict[tuple[str, str], Example] = {}
-    prompts: dict[str, tuple[int, ...]] = {}
-    for tree, program in pairs:
-        name = tree.problem.id
-        if name not in prompts:
-            prompts[name] = encode_prompt(tokenizer, prompt(tree.problem), rules.max_source_tokens)[0]
-        if (name, program.code) not in examples:
-            ids, _ = program_ids(tokenizer, program, rules.decoding.max_tokens)
-            examples[name, program.code] = Example(name, prompts[name], ids, label=0)  # label 0 exists whatever the number of outcomes
-    readings = dict(zip(examples, read_programs(critic, list(examples.values())), strict=True)) if examples else {}
-    return [readings[program.problem, program.code] for _, program in pairs]
-
-
-def _candidate(
-    team: Team, program: Program, order: Order, generated: Generated, verdict: Verdict | None, reading: Reading | None, rules: Rules
-) -> Candidate:
+def _candidate(team: Team, program: Program, order: Order, generated: Generated, known: Known, rules: Rules) -> Candidate:
     """The program with its tokens, log-probabilities and scores; the numbers go into the program's record as well."""
     ids = _without_end(team.actor.tokenizer, program_ids(team.actor.tokenizer, program, rules.decoding.max_tokens)[0])
     given = order.parent.logprobs[: generated.prefix] if order.parent else ()
     logprobs = (*given, *generated.logprobs)
     mean = sum(logprobs) / max(1, len(logprobs))
-    passed: tuple[float, ...] = ()
     score = mean
-    if reading is not None and team.critic is not None:
-        score = reading.probabilities[-1]
-        passed = _token_scores(team, program, ids, reading, rules)
-    extra = program.extra | {"score": round(score, 4), "mean_logprob": round(mean, 4)}
-    known = Program(**{**vars(program), "logprob": round(sum(logprobs), 4), "extra": extra})
-    return Candidate(known, ids, logprobs[: len(ids)] if ids == generated.ids[: len(ids)] else (), verdict, passed, score)
+    passed: tuple[float, ...] = ()
+    if known.reading is not None and team.critic is not None:
+        score, passed = known.reading.probabilities[-1], _token_scores(team, program, ids, known)
+    told = {"score": round(score, 4), "mean_logprob": round(mean, 4)}
+    program = replace(program, logprob=round(sum(logprobs), 4), extra=program.extra | told)
+    verdict = known.verdict and replace(known.verdict, index=program.index)
+    return Candidate(program, ids, logprobs[: len(ids)] if ids == generated.ids[: len(ids)] else (), verdict, passed, score)
 
 
 def _without_end(tokenizer: PreTrainedTokenizerBase, ids: tuple[int, ...]) -> tuple[int, ...]:
     return ids[:-1] if ids and ids[-1] == tokenizer.eos_token_id else ids
 
 
-def _token_scores(team: Team, program: Program, ids: tuple[int, ...], reading: Reading, rules: Rules) -> tuple[float, ...]:
+def _token_scores(team: Team, program: Program, ids: tuple[int, ...], known: Known) -> tuple[float, ...]:
     """q̂ after each of the actor's tokens, length T."""
-    assert team.critic is not None
-    own, _ = program_ids(team.critic.tokenizer, program, rules.decoding.max_tokens)
-    if own[: len(ids)] == ids:
-        return reading.passed[: len(ids)]
-    return aligned(reading.passed, token_texts(team.critic.tokenizer, own), token_texts(team.actor.tokenizer, ids))
+    assert team.critic is not None and known.reading is not None
+    if known.ids[: len(ids)] == ids:
+        return known.reading.passed[: len(ids)]
+    return aligned(known.reading.passed, token_texts(team.critic.tokenizer, known.ids), token_texts(team.actor.tokenizer, ids))
 
 
 def aligned(scores: Sequence[float], texts: Sequence[str], others: Sequence[str]) -> tuple[float, ...]:
