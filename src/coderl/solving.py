@@ -20,7 +20,7 @@ from .critic_sampling import Candidate, Reader, Rules, Team, Tree, search
 from .engines.torch_engine import generate
 from .errors import ModelError
 from .models.actor import load_actor
-from .models.critic import load_critic
+from .models.critic import load_critic, reading_prefixes
 from .records import Problem, Program, Record, Verdict
 from .sampling import Author
 from .sandbox import Judge, behaviours
@@ -50,10 +50,14 @@ def load_author(directory: str | Path) -> Author:
     return Author(partial(generate, model), load_tokenizer(directory))
 
 
-def team(judge: Judge, actor: str | Path, critic: str | Path | None = None, repair: str | Path | None = None) -> Team:
-    """Who takes part in a search, from model directories."""
-    reader = None if critic is None else Reader(load_critic(critic), load_tokenizer(critic))
-    return Team(load_author(actor), judge, reader, None if repair is None else load_author(repair), str(actor), "" if repair is None else str(repair))
+def team(judge: Judge, actor: str | Path, critic: str | Path | None = None, repair: str | Path | None = None, pooled: bool = False) -> Team:
+    """Who takes part in a search, from model directories. `pooled`: the critic reads prefixes as whole programs (`models.critic.PrefixHead`)."""
+    reader = None
+    if critic is not None:
+        loaded = load_critic(critic)
+        reader = Reader(reading_prefixes(loaded) if pooled else loaded, load_tokenizer(critic))
+    rewriter = None if repair is None else load_author(repair)
+    return Team(load_author(actor), judge, reader, rewriter, str(actor), "" if repair is None else str(repair))
 
 
 @dataclass(frozen=True)

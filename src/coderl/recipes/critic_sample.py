@@ -53,8 +53,8 @@ class Config:
     """rounds of refining, 0 for none (CodeRL: 1)"""
     repair_rounds: int = 1
     """rounds of repair, 0 for none (CodeRL: 1)"""
-    prefix: Literal["critic", "log-probability", "random"] = "critic"
-    """what chooses the prefix that is kept of a program that passes [a]"""
+    prefix: Literal["critic", "critic-pooled", "log-probability", "random"] = "critic"
+    """what chooses the prefix that is kept of a program that passes [a]; pooled: the critic reads each prefix as if it were the whole [h]"""
     cut_below: float = 0.5
     """prefixes end before the first token that the critic gives less than this chance of passing [b]; 0 = never"""
     pool: bool = False
@@ -144,6 +144,7 @@ def prefix_of(config: Config) -> Seed:
 
     seeds: dict[str, Seed] = {
         "critic": partial(by_critic, threshold=config.cut_below),
+        "critic-pooled": partial(by_critic, threshold=config.cut_below),
         "log-probability": by_log_probability,
         "random": partial(at_random, seed=config.seed),
     }
@@ -160,7 +161,7 @@ def searching(config: Config) -> Iterator[Callable[[Sequence[Problem]], Iterator
 
     torch.set_num_threads(1)
     with Judge(workers=1, allow_unsandboxed=config.allow_unsandboxed) as judge:
-        everybody = team(judge, config.model, config.critic, config.repair)
+        everybody = team(judge, config.model, config.critic, config.repair, config.prefix == "critic-pooled")
         yield lambda problems: outcomes(everybody, problems, rules_of(config), config.select)
 
 
