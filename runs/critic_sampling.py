@@ -17,10 +17,10 @@ import argparse
 import json
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -79,13 +79,13 @@ class Stopwatch:
     def writing(self, engine: Writer, part: str) -> Writer:
         """The engine, its time noted."""
 
-        def timed(requests: list[Request], seed: int, rows: int) -> Iterator[Generated]:
+        def timed(requests: Sequence[Request], seed: int, rows: int) -> Iterator[Generated]:
             began = time.perf_counter()
             found = list(engine(requests, seed, rows))
             self.seconds[part] += time.perf_counter() - began
             yield from found
 
-        return timed  # type: ignore[return-value]
+        return timed
 
 
 class RememberingJudge:
@@ -165,7 +165,7 @@ def run(asked: argparse.Namespace, problems: list[Problem], wanted: list[tuple[i
     with Judge(workers=1) as judge:
         remembering = RememberingJudge(judge, watch)
         models = asked.models
-        everybody = team(remembering, models / "actor", models / "critic", models / "repair")  # type: ignore[arg-type]
+        everybody = team(cast(Judge, remembering), models / "actor", models / "critic", models / "repair")
         assert everybody.repair is not None
         everybody = everybody._replace(
             actor=everybody.actor._replace(engine=watch.writing(everybody.actor.engine, "sampling")),
@@ -211,11 +211,12 @@ def scores(study: Study, tree: Tree) -> dict[str, Any]:
     n, c = len(candidates), sum(correct)
     result: dict[str, Any] = {"difficulty": tree.problem.difficulty, "tokens": tree.tokens, "programs": n}
     result |= {f"pass@{k}": float(pass_at_k(n, c, min(k, n))) if n else 0.0 for k in (1, 5, 10)}
-    spent, at = 0, {share: 0.0 for share in QUARTERS}
+    assert tree.rules.max_tokens
+    spent, at = 0, dict.fromkeys(QUARTERS, 0.0)
     for candidate, passed in zip(candidates, correct, strict=True):
         spent += candidate.program.extra["written"]
         for share in QUARTERS:
-            if passed and spent <= share * tree.rules.max_tokens:  # type: ignore[operator]
+            if passed and spent <= share * tree.rules.max_tokens:
                 at[share] = 1.0
     result |= {f"solved@{share:g}": value for share, value in at.items()}
     result["distinct"] = len({candidate.program.code for candidate in candidates}) / max(1, n)
@@ -246,31 +247,46 @@ def greedy_passes(study: Study) -> dict[str, bool]:
     return {name: study.passes(known[name], [program])[0] for name, program in found.items()}
 
 
+class Failure(NamedTuple):
+    """A failed sample, and the indices of what is written in its place."""
+
+    tree: Tree
+    candidate: Candidate
+    indices: tuple[int, ...]
+
+    def groups(self) -> list[str]:
+        """What it is counted under."""
+        verdict = self.candidate.verdict
+        assert verdict is not None
+        return ["all", *dict.fromkeys((str(verdict.outcome), str(verdict.error_type or verdict.outcome))), self.tree.problem.difficulty]
+
+
 def repair_alone(study: Study, seed: int) -> dict[str, Any]:
     """Failed samples, each repaired ALONE times, against as many fresh samples of the same problem: shares that pass the hidden tests."""
     actor, repair = study.team.actor, study.team.repair
     assert repair is not None
     rules = study.rules(ARMS["plain"], seed)._replace(max_tokens=None)
-    count: dict[str, Counter[str]] = defaultdict(Counter)
+    failures: list[Failure] = []
+    requests: dict[str, list[Request]] = {"repair": [], "resampling": []}
     for tree in search(study.team_of(ARMS["plain"]), study.problems, rules):
-        problem = tree.problem
-        failures = list({c.program.code: c for c in tree.candidates if c.fails}.values())[:ALONE]
-        for number, failure in enumerate(failures):
-            assert failure.verdict is not None
-            source, _ = repair_source(repair.tokenizer, problem, failure.program, failure.verdict, 384)
-            place = (number + 1) * 1_000  # indices that nothing else has
-            indices = tuple(range(place, place + ALONE))
-            asked = [
-                (repair, Request(problem.id, source, indices, rules.decoding)),
-                (actor, Request(problem.id, tree.source, indices, rules.decoding)),
-            ]
-            for kind, (author, request) in zip(("repair", "resampling"), asked, strict=True):
-                written = list(author.engine([request], seed, 512))
-                passed = study.passes(problem, [Program(problem.id, decode(author.tokenizer, g.ids), g.sample) for g in written])
-                for group in ("all", str(failure.verdict.outcome), str(failure.verdict.error_type or failure.verdict.outcome), problem.difficulty):
-                    count[group].update(
-                        {f"{kind} attempts": len(written), f"{kind} right": sum(passed), f"{kind} tokens": sum(len(g.ids) for g in written)}
-                    )
+        for number, candidate in enumerate(list({c.program.code: c for c in tree.candidates if c.fails}.values())[:ALONE]):
+            assert candidate.verdict is not None
+            first = (number + 1) * 1_000  # indices that nothing else has
+            failure = Failure(tree, candidate, tuple(range(first, first + ALONE)))
+            failures.append(failure)
+            source, _ = repair_source(repair.tokenizer, tree.problem, candidate.program, candidate.verdict, rules.max_repair_tokens)
+            requests["repair"].append(Request(tree.problem.id, source, failure.indices, rules.decoding))
+            requests["resampling"].append(Request(tree.problem.id, tree.source, failure.indices, rules.decoding))
+    count: dict[str, Counter[str]] = defaultdict(Counter)
+    for kind, author in (("repair", repair), ("resampling", actor)):
+        written = {(g.key, g.sample): g for g in author.engine(requests[kind], seed, 512)}
+        for failure in failures:
+            problem = failure.tree.problem
+            mine = [written[problem.id, index] for index in failure.indices]
+            passed = study.passes(problem, [Program(problem.id, decode(author.tokenizer, g.ids), g.sample) for g in mine])
+            told = {f"{kind} attempts": len(mine), f"{kind} right": sum(passed), f"{kind} tokens": sum(len(g.ids) for g in mine)}
+            for group in failure.groups():
+                count[group].update(told)
     return {"groups": {group: dict(counter) for group, counter in sorted(count.items(), key=lambda item: -item[1]["repair attempts"])}}
 
 
@@ -290,7 +306,8 @@ def summary(folder: Path, arms: list[str], seeds: list[int]) -> str:
 
     s = first["settings"]
     lines = [
-        f"{len(names)} problems, seeds {', '.join(map(str, seeds))}, {s['budget']} tokens a problem, N = {s['samples']}, temperature {s['temperature']}. Percent.",
+        f"{len(names)} problems, seeds {', '.join(map(str, seeds))}. Percent.",
+        f"{s['budget']} tokens a problem, N = {s['samples']}, temperature {s['temperature']}.",
         "solved@x: a program within that share of the tokens passes. 1@all: the best that passes the examples, chosen by a rule.",
         "",
         "| arm | tokens a problem | programs | distinct | " + " | ".join(MEASURES) + " |",

@@ -243,14 +243,14 @@ class Tree:
         self.seeds[candidate.program.index] = length
         return candidate, self.source, candidate.ids[:length]
 
-    def records(self) -> list[Program]:
-        """Every program by index; those that were refined with their token scores and the length of their seed."""
-        return [
-            replace(c.program, extra=c.program.extra | {"seed_tokens": self.seeds[c.program.index], "passed": [round(q, 3) for q in c.passed]})
-            if c.program.index in self.seeds
-            else c.program
-            for c in self.candidates
-        ]
+    def records(self, tokenizer: PreTrainedTokenizerBase) -> list[Program]:
+        """Every program by index; those that were refined with their tokens' texts and scores and the length of their seed."""
+        return [self._told(tokenizer, c) if c.program.index in self.seeds else c.program for c in self.candidates]
+
+    def _told(self, tokenizer: PreTrainedTokenizerBase, candidate: Candidate) -> Program:
+        seen = {"seed_tokens": self.seeds[candidate.program.index], "passed": [round(q, 3) for q in candidate.passed]}
+        texts = {"token_texts": list(token_texts(tokenizer, candidate.ids))}
+        return replace(candidate.program, extra=candidate.program.extra | seen | texts)
 
     def _repair_source(self, repair: Author, candidate: Candidate) -> tuple[int, ...]:
         assert candidate.verdict is not None

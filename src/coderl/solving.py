@@ -110,7 +110,7 @@ def outcomes(team: Team, problems: Sequence[Problem], rules: Rules, rule: str) -
     for tree in search(team, problems, rules):
         order = ranked(tree.in_play, rule_of(rule, team.judge, tree))
         yield Outcomes(
-            tree.records(),
+            tree.records(team.actor.tokenizer),
             [c.verdict for c in tree.candidates if c.verdict is not None],
             Ranked(
                 problem=tree.problem.id,

@@ -21,7 +21,7 @@ def run(*words):
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    """Problems that any program passes (nothing is expected to be printed), some that none does, one without examples; actor, critic, repair."""
+    """Problems that any program which runs passes, some that none does, one without examples; actor, critic, repair model."""
     root = tmp_path_factory.mktemp("made")
     assert run("problems", "mini", "--out", root, "--train", 20, "--tests-only", 8, "--validation", 1, "--heldout", 1) == 0
     small = ("--updates", 4, "--width", 16, "--layers", 1, "--vocabulary", 300)
@@ -73,9 +73,11 @@ def test_two_workers_and_a_resume_give_what_one_gives(made, tmp_path, capsys):
     examples = read_records(tmp_path / "one" / "examples.jsonl", Verdict)
     assert len(examples) == len(programs) - 3  # those of the problem without examples
     assert any("repair" in r.rounds for r in ranked.values())
-    folder = tmp_path / "two"  # killed in the middle of a problem's lines
+    folder = tmp_path / "two"  # killed in the middle of the third problem's lines
     folder.mkdir()
-    for name, kept in (("ranked.jsonl", 3), ("programs.jsonl", 14), ("examples.jsonl", 10)):
+    done = [r.problem for r in read_records(tmp_path / "one" / "ranked.jsonl", Ranked)][:2]
+    for name, records, more in (("ranked.jsonl", [], 2), ("programs.jsonl", programs, 2), ("examples.jsonl", examples, 0)):
+        kept = sum(record.problem in done for record in records) + more
         whole = (tmp_path / "one" / name).read_text().splitlines(keepends=True)
         (folder / name).write_text("".join(whole[:kept]) + whole[kept][:25])
     (folder / "manifest.json").write_bytes((tmp_path / "one" / "manifest.json").read_bytes())

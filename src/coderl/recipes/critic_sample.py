@@ -101,7 +101,7 @@ def main(config: Config) -> None:
         if len(ranked):
             print(f"{config.out} holds {len(ranked)} finished problems")
         left = [p for p in problems if p.id not in ranked]
-        parts = parts_of(left, config.samples)
+        parts = parts_of(left, config)
         start: Callable[[], AbstractContextManager[Callable[[Sequence[Problem]], Iterable[Outcomes]]]] = partial(searching, config)
         with open_stores(run) as (programs, examples), progress("searching", total=len(left), unit="problems") as advance:
             for found in work(start, parts, config.workers):
@@ -114,9 +114,10 @@ def main(config: Config) -> None:
     tell(config, list(everything.values()))
 
 
-def parts_of(problems: Sequence[Problem], samples: int) -> list[list[Problem]]:
-    """Problems that are searched together: enough for full batches of 512 programs, few enough to be finished soon."""
-    size = max(4, 1024 // samples)
+def parts_of(problems: Sequence[Problem], config: Config) -> list[list[Problem]]:
+    """Problems that are searched together: enough for full batches of 512 programs, few enough that every worker has some."""
+    share = -(-len(problems) // (1 if config.workers == 1 else 2 * config.workers))
+    size = max(1, min(1024 // config.samples, share))
     return [list(problems[i : i + size]) for i in range(0, len(problems), size)]
 
 
