@@ -96,7 +96,8 @@ class Rules(NamedTuple):
         repaired: M, failed programs that a round of repair begins with.
         refine_rounds, repair_rounds: at most so many of each (the paper: one of each).
         prefix: which prefix of a program that passes is its seed [a, b].
-        pool: all programs written are in play; otherwise a round's programs take the place of those before [g], as in the paper.
+        pool: all programs written are in play; otherwise a round's programs take the place of those before [g], as in the paper. What is
+            refined or repaired comes from the latest round either way.
         max_tokens: tokens to write for a problem, prefixes not counted. With a budget all programs are in play, and when no round of
             refining or repair is left, sampling begins again, until the budget is spent.
         decoding: of the actor and of the repair model.
@@ -223,13 +224,13 @@ class Tree:
         """Begin the next round if this one is over, or end."""
         if self._waiting:
             return
-        passing = [c for c in self.in_play if c.passes]
-        failing = [c for c in self.in_play if c.fails]
+        latest = self.candidates[self._latest :]
+        passing, failing = [c for c in latest if c.passes], [c for c in latest if c.fails]
         if self.rules.max_tokens and self.tokens >= self.rules.max_tokens:
             self.ended = "budget"
         elif passing and self._left["refine"]:
             self._begin("refine", [self._seed(team, passing[i]) for i in best([c.score for c in passing], self.rules.samples)])
-        elif failing and not passing and team.repair and self._left["repair"]:
+        elif failing and not any(c.passes for c in self.in_play) and team.repair and self._left["repair"]:
             chosen = [failing[i] for i in best([c.score for c in failing], self.rules.repaired)]
             self._begin("repair", [(c, self._repair_source(team.repair, c), ()) for c in chosen])
         elif self.rules.max_tokens:

@@ -36,7 +36,7 @@ class Config:
     scores: Path | None = None
     """token values of these programs (`coderl score`)"""
     tree: str | None = None
-    """instead: the page of one problem's search, by the problem's id; --programs and --verdicts are programs.jsonl and examples.jsonl of critic-sample"""
+    """instead: the page of one problem's search, by its id; --programs and --verdicts: programs.jsonl and examples.jsonl of critic-sample"""
     limit: int = 2000
     """programs on the page at most; more are thinned out evenly over outcome and difficulty"""
     title: str = "coderl report"

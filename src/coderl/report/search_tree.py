@@ -26,14 +26,14 @@ def tree_page(problem: Problem, programs: Sequence[Program], examples: Sequence[
     below: dict[int | None, list[Program]] = defaultdict(list)
     for program in sorted((p for p in programs if p.problem == problem.id), key=lambda p: p.index):
         below[program.parent].append(program)
-    passing = sum(v.is_pass for v in verdicts.values())
-    head = f'<meta charset="utf-8"><meta http-equiv="Content-Security-Policy" content="{POLICY}"><title>{text(problem.id)}</title>'
-    count = sum(map(len, below.values()))
-    return (
-        f'<!DOCTYPE html><html lang="en"><head>{head}<style>{STYLE}</style></head><body><h1>{text(problem.id)}</h1><pre>{text(problem.statement)}</pre>'
-        f'<p class="note">{count} programs, {passing} pass the example tests. Token colours: the critic\'s chance of passing after the token, '
-        f"red 0 to green 1; the bar is where a seed ends.</p>{_branch(below, None, verdicts)}</body></html>\n"
+    count, passing = sum(map(len, below.values())), sum(v.is_pass for v in verdicts.values())
+    note = (
+        f"{count} programs, {passing} pass the example tests. Token colours: the critic's chance of passing after the token, red 0 to green 1; "
+        "the bar is where a seed ends."
     )
+    head = f'<meta charset="utf-8"><meta http-equiv="Content-Security-Policy" content="{POLICY}"><title>{text(problem.id)}</title>'
+    body = f'<h1>{text(problem.id)}</h1><pre>{text(problem.statement)}</pre><p class="note">{note}</p>{_branch(below, None, verdicts)}'
+    return f'<!DOCTYPE html><html lang="en"><head>{head}<style>{STYLE}</style></head><body>{body}</body></html>\n'
 
 
 def _branch(below: Mapping[int | None, Sequence[Program]], parent: int | None, verdicts: Mapping[int, Verdict]) -> str:
