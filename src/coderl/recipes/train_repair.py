@@ -43,7 +43,7 @@ class Config:
     """run directory to write; the model goes to OUT/actor"""
     targets: Literal["references", "samples", "both"] = "references"
     """right programs to pair failures with: reference solutions (CodeRL), samples that passed, or both; the closest by text is taken"""
-    updates: int = 1000
+    updates: int = 600
     """optimiser steps"""
     learning_rate: float = 1e-3
     """peak learning rate (AdamW, falls linearly to a tenth)"""
