@@ -39,6 +39,7 @@ FLOORS: dict[str, int] = {
     "selection": 3,
     "solving": 3,
     "crew": 3,
+    "rollouts": 3,
     "fitting": 3,
     "machine": 3,
     "muon": 2,

@@ -58,6 +58,7 @@ STAGES: dict[str, Stage] = {
     "finetune reinforce": Stage("finetune_reinforce", "Config", "main", "by REINFORCE: greedy baseline, or leave-one-out"),
     "finetune expert": Stage("finetune_expert", "Config", "main", "by expert iteration: cross-entropy on programs that pass"),
     "finetune grpo": Stage("finetune_grpo", "Config", "main", "by GRPO: group-normalised, clipped"),
+    "finetune ppo": Stage("finetune_ppo", "Config", "main", "by PPO: value head, GAE, clipped ratios, penalty for leaving the warm start"),
     "finetune rltf": Stage("finetune_rltf", "Config", "main", "by RLTF's finer feedback: share of tests passed, line of the error"),
     "train-repair": Stage("train_repair", "Config", "main", "train a model that rewrites failed programs"),
     "critic-sample": Stage("critic_sample", "Config", "main", "sample, refine what passes the example tests, repair what fails"),

@@ -13,19 +13,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
-import torch
-from transformers import AutoModelForCausalLM
-
 from .critic_sampling import Candidate, Reader, Rules, Team, Tree, search
 from .engines.torch_engine import generate
-from .errors import ModelError
 from .models.actor import load_actor
 from .models.critic import load_critic, reading_prefixes
 from .records import Problem, Program, Record, Verdict
 from .sampling import Author
 from .sandbox import Judge, behaviours
 from .selection import Rule, by_majority, by_mean_log_probability, by_score, made_inputs, ranked
-from .tokens import load_tokenizer, read_json
+from .tokens import load_tokenizer
 
 MADE_INPUTS = 8  # for clusters of behaviour
 RULES = ("critic", "log-probability", "majority")
@@ -35,19 +31,10 @@ def load_author(directory: str | Path) -> Author:
     """The torch engine with the model of a Hugging Face directory, and its tokenizer.
 
     Raises:
-        ModelError: no such folder, or no model in it that can be loaded.
+        ModelError: no such folder, or no actor in it that can be loaded.
     """
-    directory = Path(directory)
-    if not directory.is_dir():
-        raise ModelError(f"{directory} is not a model folder; give a folder that save_pretrained or a coderl stage wrote")
-    if read_json(directory / "config.json").get("model_type") == "t5":
-        actor = load_actor(directory)
-        return Author(partial(generate, actor.model), actor.tokenizer)
-    try:
-        model = AutoModelForCausalLM.from_pretrained(str(directory), local_files_only=True, dtype=torch.float32)
-    except (OSError, ValueError, RuntimeError, KeyError) as error:
-        raise ModelError(f"{directory} cannot be loaded as a T5 or a decoder-only model ({str(error).splitlines()[0]})") from None
-    return Author(partial(generate, model), load_tokenizer(directory))
+    actor = load_actor(directory)
+    return Author(partial(generate, actor.model), actor.tokenizer)
 
 
 def team(judge: Judge, actor: str | Path, critic: str | Path | None = None, repair: str | Path | None = None, pooled: bool = False) -> Team:

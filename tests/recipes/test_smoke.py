@@ -108,7 +108,7 @@ def test_fine_tuning_runs_on_the_files(files):
     assert all(sum(v for k, v in line.items() if k.startswith("outcome/")) == pytest.approx(1, abs=1e-5) for line in looks)
 
 
-@pytest.mark.parametrize("algorithm", ["reinforce", "reinforce --baseline", "expert", "grpo", "rltf"])
+@pytest.mark.parametrize("algorithm", ["reinforce", "reinforce --baseline", "expert", "grpo", "rltf", "ppo"])
 def test_every_algorithm_runs_on_the_files(files, algorithm):
     # half of the programs pass, by decree, and all tests were run: every algorithm has a signal
     lines = [json.loads(line) for line in files.verdicts.read_text().splitlines()]

@@ -69,7 +69,7 @@ def main(config: Config) -> None:
     from ..examples import Limits, join_verdicts, judged_examples, reference_examples
     from ..grading import programs_of
     from ..machine import this_machine
-    from ..models.actor import load_actor
+    from ..models.actor import load_actor, t5_of
     from ..models.critic import PaperHead, critic_from_actor, critic_from_config, save_critic
     from ..records import Problem, Verdict
     from ..store import RunDirectory, manifest, read_records
@@ -83,6 +83,7 @@ def main(config: Config) -> None:
         machine.say(f"{config.out} is complete already; remove it, or choose another --out, to train again")
         return
     actor = load_actor(config.model)
+    model = t5_of(actor, "train-critic")
     problems = read_records(config.problems, Problem)
     judged = join_verdicts(programs_of(config.programs), read_records(config.verdicts, Verdict))
     if not judged:
@@ -95,7 +96,7 @@ def main(config: Config) -> None:
         known = [p for p in read_records(config.references, Problem) if p.id not in kept]
         train += reference_examples(actor.tokenizer, known, limits).examples
     build = critic_from_actor if config.from_actor else lambda model, *rest: critic_from_config(model.config, *rest)
-    critic = build(actor.model, PaperHead, 4, config.seed)
+    critic = build(model, PaperHead, 4, config.seed)
     if machine.lead:
         run.start(manifest(config, [p for p in (config.problems, config.programs, config.verdicts, config.references) if p]))
     machine.say(f"{len(train)} programs to learn from, {len(held_out)} of other problems to measure on, seed {config.seed}")
