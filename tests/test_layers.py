@@ -38,6 +38,7 @@ FLOORS: dict[str, int] = {
     "repair": 3,
     "selection": 3,
     "solving": 3,
+    "handed_in": 3,
     "crew": 3,
     "rollouts": 3,
     "fitting": 3,

@@ -6,18 +6,18 @@ An actor may be an encoder-decoder (T5) or any decoder-only model that the torch
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import NamedTuple
 
 from .critic_sampling import Candidate, Reader, Rules, Team, Tree, search
 from .engines.torch_engine import generate
+from .handed_in import Ranked
 from .models.actor import load_actor
 from .models.critic import load_critic, reading_prefixes
-from .records import Problem, Program, Record, Verdict
+from .records import Problem, Program, Verdict
 from .sampling import Author
 from .sandbox import Judge, behaviours
 from .selection import Rule, by_majority, by_mean_log_probability, by_score, made_inputs, ranked
@@ -47,43 +47,6 @@ def team(judge: Judge, actor: str | Path, critic: str | Path | None = None, repa
     return Team(load_author(actor), judge, reader, rewriter, str(actor), "" if repair is None else str(repair))
 
 
-@dataclass(frozen=True)
-class Ranked(Record):
-    """What a search hands in for one problem.
-
-    Fields:
-        final: indices of the programs in play at the end: the paper's S', copies of a text included.
-        order: of these what to hand in, best first, a text once. rule: what ordered those that pass the examples, and those that do not.
-        programs, tokens: written in all; a prefix that was kept costs nothing.
-        passing: of the final programs, how many pass the example tests.
-        rounds: origin of each round. ended: why the search ended. with_examples: has the problem example tests?
-    """
-
-    problem: str
-    final: tuple[int, ...]
-    order: tuple[int, ...]
-    rule: str
-    programs: int
-    tokens: int
-    passing: int
-    rounds: tuple[str, ...]
-    ended: str
-    with_examples: bool
-    extra: dict[str, Any] = field(default_factory=dict)
-
-    _identity: ClassVar[tuple[str, ...]] = ("problem",)
-    _types: ClassVar[Mapping[str, tuple[tuple[type, ...], str]]] = {
-        "problem": ((str,), "a string"),
-        "final": ((list, tuple), "a list"),
-        "order": ((list, tuple), "a list"),
-        "rounds": ((list, tuple), "a list"),
-    }
-
-    @classmethod
-    def _read(cls, name: str, value: Any) -> Any:
-        return tuple(value) if name in ("final", "order", "rounds") else value
-
-
 class Outcomes(NamedTuple):
     """A finished search as records: all programs, their verdicts on the example tests, and what is handed in."""
 
@@ -106,7 +69,7 @@ def outcomes(team: Team, problems: Sequence[Problem], rules: Rules, rule: str) -
                 rule=rule,
                 programs=len(tree.candidates),
                 tokens=tree.tokens,
-                passing=sum(c.passes for c in tree.in_play),
+                passing=sum(c.passes for c in order),
                 rounds=tuple(tree.rounds),
                 ended=tree.ended,
                 with_examples=bool(tree.problem.examples),

@@ -8,10 +8,10 @@ import coderl
 from coderl.cli import main
 from coderl.critic_sampling import Rules
 from coderl.engines.requests import Decoding
+from coderl.handed_in import Ranked
 from coderl.models.actor import load_actor
 from coderl.records import Problem, Program, Verdict
 from coderl.sandbox import Judge
-from coderl.solving import Ranked
 from coderl.store import RunDirectory, read_records, write_records
 
 

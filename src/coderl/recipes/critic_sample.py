@@ -26,8 +26,9 @@ import tyro
 
 if TYPE_CHECKING:
     from ..critic_sampling import Rules, Seed
+    from ..handed_in import Ranked
     from ..records import Problem, Program
-    from ..solving import Outcomes, Ranked
+    from ..solving import Outcomes
     from ..store import AppendStore, RunDirectory
 
 
@@ -82,9 +83,9 @@ def main(config: Config) -> None:
 
     from ..crew import work
     from ..errors import UsageError
+    from ..handed_in import Ranked
     from ..progress import progress
     from ..records import Problem
-    from ..solving import Ranked
     from ..store import AppendStore, RunDirectory, manifest, read_records, write_records
 
     if config.temperature == 0 and config.samples > 1:
