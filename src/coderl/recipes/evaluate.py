@@ -53,6 +53,7 @@ def main(config: Config) -> None:
     from ..evaluation import compare, evaluate, read_results
     from ..handed_in import Ranked, by_rule
 
+    inputs = (config.problems, config.verdicts, config.examples, config.greedy, config.ranked, config.compare)
     other = None if config.compare is None else read_results(config.compare)
     results = evaluate(
         read_records(config.problems, Problem),
@@ -64,9 +65,7 @@ def main(config: Config) -> None:
         name=config.name or _name_of(config.out),
         pool=config.pool,
         allow_missing=config.allow_missing,
-        manifest=manifest(
-            config, [p for p in (config.problems, config.verdicts, config.examples, config.greedy, config.ranked, config.compare) if p]
-        ),
+        manifest=manifest(config, [p for p in inputs if p]),
     )
     if config.ranked is not None:
         results["by_rule"] = by_rule(read_records(config.ranked, Ranked), read_records(config.verdicts, Verdict), config.k, config.seed)
