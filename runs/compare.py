@@ -72,7 +72,7 @@ ARMS = {
     "coderl-changes": Arm("CodeRL with the changes of p(passed)", (*CODERL, "--variant", "changes"), RL_RATES),
     "coderl-paper": Arm(
         "CodeRL, D, as in the paper: full negatives, unscaled, program sums",
-        (*CODERL, "--variant", "D", "--negative-weight", "1", "--no-scaled", "--reduction", "program-sum"),
+        (*CODERL, "--variant", "D", "--negative-weight", "1", "--no-scaled", "--reduction", "program-sum", "--critic-prefix-weight", "0"),
         RL_RATES,
     ),
     "reinforce": Arm("REINFORCE, greedy baseline", ("--algorithm", "reinforce"), RL_RATES),

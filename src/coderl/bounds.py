@@ -44,6 +44,7 @@ BOUNDS: dict[str, Bound] = {
     "rl_weight": Bound(0, MOST_FLOAT),
     "negative_weight": Bound(0, MOST_FLOAT),
     "kl_weight": Bound(0, MOST_FLOAT),
+    "prefix_weight": Bound(0, MOST_FLOAT),
     "gamma": Bound(0, 1),
     "gae_lambda": Bound(0, 1),
     "value_epochs": Bound(0, MOST_FLOAT),

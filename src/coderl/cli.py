@@ -63,6 +63,7 @@ STAGES: dict[str, Stage] = {
     "train-repair": Stage("train_repair", "Config", "main", "train a model that rewrites failed programs"),
     "critic-sample": Stage("critic_sample", "Config", "main", "sample, refine what passes the example tests, repair what fails"),
     "rounds": Stage("rounds", "Config", "main", "fine-tune in rounds, each on fresh samples of its own"),
+    "diagnose": Stage("diagnose", "Config", "main", "what happened in a training run, what went wrong, what to do next"),
     "evaluate": Stage("evaluate", "Config", "main", "pass@k and n@k of verdicts"),
     "doctor": Stage("doctor", "Config", "main", "what this machine offers the judge: isolation, layer by layer"),
     "report": Stage("report", "Config", "main", "one HTML page of a run"),

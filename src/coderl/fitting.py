@@ -241,7 +241,7 @@ class _Loop:
         norm = self.optimiser.step(share)
         self.owed = time.process_time() - began
         self.at = Progressed(self.at.updates + 1, self.at.cpu_seconds + numbers[0], self.at.batches + len(group))
-        return means | {"loss": loss, "gradient_norm": norm}
+        return means | {"loss": loss, "gradient_norm": norm, "gradient_clipped": float(norm > self.plan.clip)}
 
     def _backward(self, mine: Sequence[list[Example]], counts: Mapping[str, int]) -> dict[str, float]:
         """Gradients of this process's share of the update, and its share of each term's mean."""

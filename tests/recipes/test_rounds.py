@@ -120,6 +120,10 @@ def test_the_best_round_is_kept(made, tmp_path):
         for step, look in enumerate(looks):
             run.log(**{"stage": "finetune-coderl", "step": step, "validation/greedy": look})
     assert rounds.summary(config, 2, RunDirectory(tmp_path), {}) == 1
+    kept = RunDirectory(Round(config, 2).folder / "tuned")
+    kept.log(stage="kept", at=0, of=1, greedy=0.4)  # its best look was its first: the next round would start from there
+    assert rounds.summary(config, 2, RunDirectory(tmp_path), {}) == 2
+    assert RunDirectory(tmp_path).metrics()[-1]["validation/greedy"] == 0.4
     shutil.rmtree(tmp_path / "round-1")
     (tmp_path / "round-1" / "tuned").mkdir(parents=True)
     assert rounds.summary(config, 1, RunDirectory(tmp_path), {}) == 1  # no look at all: the last round

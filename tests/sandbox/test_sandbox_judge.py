@@ -3,6 +3,7 @@
 import resource
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,7 +11,8 @@ import pytest
 
 from coderl.errors import ProblemError
 from coderl.records import Outcome, Problem, Program, Test, Verdict
-from coderl.sandbox import Judge
+from coderl.sandbox import Judge, Limits
+from coderl.sandbox.forkserver import ForkServer
 
 ADD = "a, b = map(int, input().split())\nprint(a + b)\n"
 
@@ -117,6 +119,50 @@ def test_stopping_at_the_first_failure_leaves_the_rest(judge: Judge) -> None:
     problem = stdin_problem(*[(f"{n}\n", f"{n}\n") for n in range(50)])
     verdict = one(judge, problem, "print(0)", stop_at_first_failure=True)
     assert (verdict.outcome, verdict.passed, len(verdict.tests), verdict.total) == (Outcome.FAILED_TEST, 1, 2, 50)
+
+
+@pytest.mark.parametrize("kind", ["stdin", "call"])
+def test_no_test_is_run_behind_a_failing_first_one(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also when the judge is slow to say so: the program waits for its word."""
+    burn = "import time\nstart = time.thread_time()\nwhile time.thread_time() < start + 0.05:\n    pass\n"
+    texts = stdin_problem(*[(f"{n}\n", f"{n + 1}\n") for n in range(8)])
+    values = call_problem(*[([n], n) for n in range(8)])
+    function = "def f(x):\n" + "".join(f"    {line}\n" for line in burn.splitlines())
+    stop = ForkServer.stop
+
+    def late(self: ForkServer) -> None:
+        time.sleep(0.5)
+        stop(self)
+
+    monkeypatch.setattr(ForkServer, "stop", late)
+    with Judge(1, Limits(cpu_seconds=1.0)) as judge:
+        verdict = (
+            one(judge, texts, f"{burn}print(0)", stop_at_first_failure=True)
+            if kind == "stdin"
+            else one(judge, values, function, stop_at_first_failure=True)
+        )
+    assert verdict.outcome is Outcome.FAILED_TEST and len(verdict.tests) == 1
+    assert verdict.cpu_seconds < 0.15
+
+
+def test_waiting_for_the_judge_after_the_first_test_costs_a_program_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    limits, go_on = Limits(cpu_seconds=0.2, wall_factor=1.0), ForkServer.go_on
+
+    def late(self: ForkServer) -> None:
+        time.sleep(limits.wall_seconds + 0.3)
+        go_on(self)
+
+    monkeypatch.setattr(ForkServer, "go_on", late)
+    with Judge(1, limits) as judge:
+        start = time.monotonic()
+        assert one(judge, SUM, ADD, stop_at_first_failure=True).is_pass
+    assert time.monotonic() - start > limits.wall_seconds
+
+
+def test_a_program_that_takes_the_judges_word_for_itself_is_ended(judge: Judge) -> None:
+    code = f"{ADD}import os\nfor handle in range(3, 30):\n    try:\n        os.close(handle)\n    except OSError:\n        pass\n"
+    verdict = one(judge, SUM, code, stop_at_first_failure=True)
+    assert (verdict.outcome, verdict.error_type) == (Outcome.RUNTIME_ERROR, "LostChannel")
 
 
 def test_an_error_weighs_more_than_a_wrong_answer(judge: Judge) -> None:

@@ -24,7 +24,7 @@ from ..errors import ModelError
 from ..formulas.masks import shift_right, token_log_probs
 from ..tokens import IGNORE, Batch, Example, collate, load_tokenizer, read_json, vocabulary_size
 from .adapters import adapted, plain_weights
-from .causal import causal_log_probs
+from .causal import causal_log_probs, causal_logits
 from .t5_passes import Memory, decode, encode, places
 
 
@@ -159,10 +159,21 @@ def program_states(model: T5ForConditionalGeneration, batch: Batch) -> Tensor:
     return hidden if bool(counted.all()) else hidden[counted]
 
 
+def program_logits(model: PreTrainedModel, batch: Batch) -> Tensor:
+    """What the model says before each program token that counts: (N, V) logits, row after row."""
+    if not isinstance(model, T5ForConditionalGeneration):
+        return causal_logits(model, batch)
+    return _logits_of_states(model, program_states(model, batch))
+
+
+def _logits_of_states(model: T5ForConditionalGeneration, states: Tensor) -> Tensor:
+    logits: Tensor = model.lm_head(states * model.config.d_model**-0.5 if model.config.scale_decoder_outputs else states)
+    return logits
+
+
 def log_probs_of_states(model: T5ForConditionalGeneration, states: Tensor, batch: Batch) -> Tensor:
     """`program_log_probs` from the states (N, d) of the same batch."""
-    hidden = states * model.config.d_model**-0.5 if model.config.scale_decoder_outputs else states
-    flat = token_log_probs(model.lm_head(hidden)[None], batch.labels[batch.mask][None])[0]  # (N,)
+    flat = token_log_probs(_logits_of_states(model, states)[None], batch.labels[batch.mask][None])[0]  # (N,)
     return spread(flat, batch.mask)
 
 

@@ -44,6 +44,12 @@ def causal_log_probs(model: PreTrainedModel, batch: Batch) -> Tensor:
     Raises:
         UsageError: a prompt with its program is longer than the model has positions.
     """
+    flat = token_log_probs(causal_logits(model, batch)[None], batch.labels[batch.mask][None])[0]  # (N,)
+    return torch.zeros(batch.labels.shape, dtype=flat.dtype, device=flat.device).masked_scatter(batch.mask, flat)
+
+
+def causal_logits(model: PreTrainedModel, batch: Batch) -> Tensor:
+    """What the model says before each program token that counts: (N, V) logits, row after row; raises as `causal_log_probs`."""
     rows = joined(batch, 0)
     width = rows.ids.shape[1]
     check_positions(model, width)
@@ -52,8 +58,7 @@ def causal_log_probs(model: PreTrainedModel, batch: Batch) -> Tensor:
     columns = torch.arange(low, width - 1, device=rows.ids.device)
     logits = cast(Tensor, model(input_ids=rows.ids, attention_mask=rows.real.long(), use_cache=False, logits_to_keep=columns).logits)
     program, step = batch.mask.nonzero(as_tuple=True)
-    flat = token_log_probs(logits[program, rows.first[program] - 1 - low + step][None], batch.labels[batch.mask][None])[0]  # (N,)
-    return torch.zeros(batch.labels.shape, dtype=flat.dtype, device=flat.device).masked_scatter(batch.mask, flat)
+    return logits[program, rows.first[program] - 1 - low + step]
 
 
 def check_positions(model: PreTrainedModel, tokens: int) -> None:

@@ -33,6 +33,7 @@ SHAPE_WEIGHTS = {"T": 2, "F": 2, "M": 2, "FT": 3, "MT": 3, "FM": 2, "FMT": 5, "M
 FUNCTIONS = ("solve", "f", "compute", "process", "calc")
 TRIES = 3  # draws of constants and inputs before a skeleton is given up
 MOST_CHARACTERS = 400  # of statement and starter code; at 0.4 tokens a character (BPE of 1,024) that is 160 tokens; longest seen: 383
+CPU_SECONDS = 1.0  # limit of a test: references take less than a thousandth of that, and what loops should not take four times as long
 PATIENCE = 400  # skeletons tried in a row without a problem before generation gives up
 
 
@@ -184,6 +185,7 @@ def _problem(spec: Spec, skeleton: Skeleton, difficulty: str, cases: Cases, rand
         starter_code=starter,
         difficulty=difficulty,
         source="mini",
+        limits={"cpu_seconds": CPU_SECONDS},
         extra={"skeleton": skeleton.name},
     )
 

@@ -37,7 +37,9 @@ class Tuning:
     references: Path | None = None
     """problems with reference solutions for the cross-entropy term (.jsonl); without them the term is left out"""
     validation: Path | None = None
-    """problems to judge greedy programs on five times on the way (.jsonl); only looked at, never trained on"""
+    """problems to judge greedy programs on five times on the way (.jsonl); they choose the actor that is kept, nothing is trained on them"""
+    keep: Literal["best", "last"] = "best"
+    """OUT/actor: the actor of the best look at --validation (the start counts; of equals the last), or the last; without --validation the last"""
     epochs: float = 1.0
     """passes over the sampled programs"""
     learning_rate: float = 5e-4
@@ -183,22 +185,32 @@ def material(config: Inputs) -> Material | None:
     return Material(actor, problems, judged, run, machine)
 
 
-def learn(config: Inputs, found: Material, signal: Signal, policy: Policy, name: str, inputs: Sequence[Path | None] = ()) -> None:
-    """Train the actor on the signal and write it to OUT/actor.
+def learn(
+    config: Inputs,
+    found: Material,
+    signal: Signal,
+    policy: Policy,
+    name: str,
+    inputs: Sequence[Path | None] = (),
+    noted: Mapping[str, float] | None = None,
+) -> None:
+    """Train the actor on the signal, write it to OUT/actor, and say in plain words what happened.
 
     Args:
         policy: what is minimised on the signal's examples.
         name: of the stage, in metrics.
         inputs: files read beside those that every stage reads, for the manifest.
+        noted: more about the signal, logged with it.
 
     Raises:
         DataError: no program has a weight.
     """
     from ..errors import DataError
+    from ..evidence import negative_share, of_samples
     from ..examples import reference_examples
     from ..records import Problem
     from ..store import manifest, read_records
-    from .training import finish, over_budget
+    from .training import over_budget
 
     actor, _, _, run, machine = found
     tuning = config.tuning
@@ -208,22 +220,44 @@ def learn(config: Inputs, found: Material, signal: Signal, policy: Policy, name:
         )
     references = reference_examples(actor.tokenizer, read_records(tuning.references, Problem), tuning.limits).examples if tuning.references else []
     files = (config.problems, config.programs, config.verdicts, *inputs, tuning.references, tuning.validation)
+    validation = read_records(tuning.validation, Problem) if tuning.validation and machine.lead else []
     if machine.lead:
         data = manifest(config, [path for path in files if path])
         data["config"]["processes"] = machine.processes  # with the epochs it says how many updates there are
+        data["validation_problems"] = len(validation)
         run.start(data)
         run.keep_metrics(lambda line: line.get("stage") != "signal")
-        run.log(stage="signal", **(signal._asdict() | {"examples": len(signal.examples)}))
+        more = {"negative": negative_share(signal.examples), **of_samples(found.judged), **(noted or {})}
+        run.log(stage="signal", **(signal._asdict() | {"examples": len(signal.examples)} | {k: round(v, 6) for k, v in more.items()}))
     machine.say(
         f"{signal.programs} programs: {signal.zero:.0%} without a gradient, {signal.positive:.0%} better than expected; "
         f"{signal.merged} distinct ones to train on; mean token value {signal.value:.2f}; {len(references)} references"
     )
     machine.say(f"{signal.prompts_cut} prompts and {signal.programs_cut} programs were too long and are cut")
     machine.say(over_budget(signal.examples, tuning.batch_tokens))
-    validation = read_records(tuning.validation, Problem) if tuning.validation and machine.lead else []
     at = train(config, found, signal.examples, references, validation, policy, name)
-    finish(run, machine, lambda folder: policy.save(actor, folder), "actor")
+    end(config, found, policy, at)
     machine.say(f"{at.updates} updates in {at.cpu_seconds:.0f} CPU s -> {run / 'actor'}")
+
+
+def end(config: Inputs, found: Material, policy: Policy, at: Progressed) -> None:
+    """Write the actor that is kept to OUT/actor, and say what happened."""
+    from ..diagnosis.facts import read_facts
+    from ..diagnosis.words import what_happened
+    from .keeping import copy_to, forget, kept
+    from .training import finish
+
+    actor, _, _, run, machine = found
+    best = kept(run) if machine.lead and config.tuning.validation and config.tuning.keep == "best" else None
+    if best:
+        run.keep_metrics(lambda line: line.get("stage") != "kept")
+        run.log(stage="kept", at=best.step, of=at.updates, greedy=round(best.greedy, 6))
+    earlier = best if best and best.step != at.updates else None
+    finish(run, machine, lambda folder: copy_to(folder, earlier) if earlier else policy.save(actor, folder), "actor")
+    if machine.lead:
+        forget(run)
+        for sentence in what_happened(read_facts(run.path)):
+            machine.say(sentence)
 
 
 def train(
@@ -236,11 +270,13 @@ def train(
     name: str,
 ) -> Progressed:
     """Train the actor in place; looks at the validation problems are not counted in what it says it cost."""
+    from ..drift import copied
     from ..engines.requests import Decoding
     from ..errors import UsageError
     from ..fitting import Batches, Plan, Watch, fit
     from ..sampling import Settings
     from ..trials import looking
+    from .keeping import forget, keeping
     from .training import prepared, while_merged
 
     actor, _, _, run, machine = found
@@ -254,10 +290,15 @@ def train(
     updates = max(1, round(tuning.epochs * sum(1 for _ in epoch(tuning, sampled, references, 0, shared)) / per_update))
     batches = Batches(lambda number: epoch(tuning, sampled, references, number, shared), actor.tokenizer.pad_token_id, tuning.seed)
     settings = Settings(Decoding(temperature=0, max_tokens=tuning.max_program_tokens), tuning.seed, tuning.max_source_tokens)
-    with looking(actor, validation, settings, tuning.allow_unsandboxed) as look, prepared(training, actor.model, tuning.seed):
+    start = copied(actor) if validation else None
+    with looking(actor, validation, settings, tuning.allow_unsandboxed, start) as look, prepared(training, actor.model, tuning.seed):
         evaluate = while_merged(actor.model, look) if look else None
         if evaluate and not run.newest_checkpoint():
+            forget(run)
             run.keep_metrics(lambda line: line.get("stage") != name)
+        if evaluate and tuning.keep == "best":
+            evaluate = keeping(evaluate, run, lambda folder: policy.save(actor, folder))
+        if evaluate and not run.newest_checkpoint():
             run.log(stage=name, step=0, cpu_seconds=0.0, **evaluate(0))
         watch = Watch(name, 10, -(-updates // LOOKS), training.checkpoint_every, evaluate, lambda folder: policy.save(actor, folder))
         plan = Plan(updates, tuning.learning_rate, accumulate=training.accumulate)

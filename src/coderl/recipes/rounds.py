@@ -60,6 +60,8 @@ class Config:
     """a new critic in each round, or the first round's critic in all of them; variants with a critic only"""
     critic_updates: int = 100
     """optimiser steps of a critic"""
+    critic_prefix_weight: float = 1.0
+    """weight of predicting the outcome from every prefix too; 0: the paper's critic, which also learns from the references"""
     cores: int = 2
     """CPU cores to use"""
     tuning: Annotated[Tuning, OmitArgPrefixes] = DEFAULT
@@ -219,10 +221,10 @@ class Round:
     def train_critic(self) -> tuple[str, ...]:
         c = self.config
         size = ("--updates", c.critic_updates, "--batch-tokens", 4096, *self._limits)
-        more = ("--references", c.tuning.references) if c.tuning.references else ()
-        return self._words(
-            "train-critic", "--model", self.start, *self._judged, "--out", self.folder / "critic", *size, *more, "--seed", c.tuning.seed
-        )
+        with_references = c.tuning.references and not c.critic_prefix_weight
+        more = ("--references", c.tuning.references) if with_references else ("--prefix-weight", c.critic_prefix_weight)
+        files = ("--model", self.start, *self._judged, "--out", self.folder / "critic")
+        return self._words("train-critic", *files, *size, *more, "--seed", c.tuning.seed)
 
     def score(self) -> tuple[str, ...]:
         c = self.config
@@ -237,7 +239,7 @@ class Round:
         more += ["--scores", self.file("scores")] if self.with_critic else []
         more += ["--reference", c.model] if c.algorithm == "ppo" else []  # the warm start; the value head comes with the actor of the round before
         more += ["--references", t.references] if t.references else []
-        more += ["--validation", t.validation] if t.validation else []
+        more += ["--validation", t.validation, "--keep", t.keep] if t.validation else []
         more += [] if t.scaled else ["--no-scaled"]
         more += ["--alternate"] if t.alternate else []
         size = ("--epochs", t.epochs, "--learning-rate", t.learning_rate, "--rl-weight", t.rl_weight, "--batch-tokens", t.batch_tokens)
@@ -263,14 +265,16 @@ def summary(config: Config, rounds: int, run: RunDirectory, costs: dict[str, Ste
         signal = next((line for line in lines if line.get("stage") == "signal"), {})
         shown: dict[str, Any] = {name: round(float(signal[name]), 4) for name in ("zero", "positive", "value") if name in signal}
         if looks:
-            shown |= _look(looks[-1])
-            if looks[-1]["validation/greedy"] >= best:
-                best, chosen = looks[-1]["validation/greedy"], number
+            kept = next((line["at"] for line in lines if line.get("stage") == "kept"), looks[-1]["step"])
+            look = next(line for line in looks if line["step"] == kept)  # of the actor that the next round starts from
+            shown |= _look(look)
+            if look["validation/greedy"] >= best:
+                best, chosen = look["validation/greedy"], number
         run.log(stage="rounds", step=number, cpu_seconds=round(spent, 1), **shown)
-        words = ", ".join(f"{name} {100 * value:.1f} %" for name, value in shown.items())
+        words = ", ".join(f"{name} {100 * value:.1f} %" for name, value in shown.items() if not name.startswith("actor/"))
         print(f"round {number}: {words}; {spent:.0f} CPU s so far")
     return chosen
 
 
 def _look(line: dict[str, Any]) -> dict[str, float]:
-    return {name: value for name, value in line.items() if name.startswith(("validation/", "outcome/"))}
+    return {name: value for name, value in line.items() if name.startswith(("validation/", "outcome/", "actor/"))}

@@ -89,7 +89,8 @@ def main(config: Config) -> None:
     actor = load_actor(config.model) if config.model else fresh_actor(config, problems)
     machine.say(f"actor: {actor.parameters / 1e6:.2f} million parameters, vocabulary {actor.model.config.vocab_size}, seed {config.seed}")
     if machine.lead:
-        run.start(manifest(config, [path for path in (config.problems, config.validation) if path]))
+        data = manifest(config, [path for path in (config.problems, config.validation) if path])
+        run.start(data | {"validation_problems": len(validation)})
     result = warm_start(config, actor, problems, validation, run, machine)
     finish(run, machine, lambda folder: save_actor(actor, folder), "actor")
     machine.say(f"{result['updates']:.0f} updates in {result['cpu_seconds']:.0f} CPU s -> {run / 'actor'}")

@@ -25,6 +25,8 @@ from .inside.text import from_text, to_text
 START_SECONDS, GRACE_SECONDS = 60.0, 15.0
 SCRATCH_BYTES = 64 << 20
 _ENTRY = Path(__file__).parent / "inside" / "__main__.py"
+# What of a job the fork server must know; the rest is for the child alone.
+_FOR_SERVER = ("mode", "stop", "waits", "numpy", "fed", "cpu_seconds", "wall_seconds", "memory_bytes", "output_bytes", "file_bytes")
 _ENVIRONMENT = {
     "PATH": "/usr/bin:/bin",
     "HOME": "/tmp",
@@ -137,7 +139,8 @@ class ForkServer:
         process, closed here once it is sent. Raises ServerGone."""
         self._jobs += 1
         self._socket.settimeout(job["wall_seconds"] + GRACE_SECONDS)
-        self._send({**job, "number": self._jobs} if line is None else {**job, "number": self._jobs, "line": True})
+        head = {name: job[name] for name in _FOR_SERVER if name in job} | {"number": self._jobs, "tests": len(job["tests"])}
+        self._send(head if line is None else {**head, "line": True}, to_text(job if line is None else {**job, "line": True}).encode())
         if line is not None:
             self._hand_over(line)
         while True:
@@ -149,6 +152,10 @@ class ForkServer:
     def stop(self) -> None:
         """The current job need not go on; its "end" still comes."""
         self._send({"stop": self._jobs})
+
+    def go_on(self) -> None:
+        """The first test of a job that waits after it has passed."""
+        self._send({"go": self._jobs})
 
     def expire(self) -> None:
         """The program of the current job has let the judge wait for too long; a report of that still comes, then the "end"."""
@@ -165,10 +172,10 @@ class ForkServer:
         """Have reports come that nobody has looked at?"""
         return bool(self._events or self._came)
 
-    def _send(self, message: dict[str, Any]) -> None:
+    def _send(self, message: dict[str, Any], body: bytes = b"") -> None:
         text = to_text(message).encode()
         try:
-            self._socket.sendall(FRAME.pack(len(text), 0) + text)
+            self._socket.sendall(FRAME.pack(len(text), len(body)) + text + body)
         except OSError as error:
             raise ServerGone(self._why(f"it took no message ({error})")) from None
 

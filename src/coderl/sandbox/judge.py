@@ -64,10 +64,10 @@ class Judge:
         self.tier, self.reasons = found.tier, found.reasons
         self._benches: queue.SimpleQueue[_Bench] = queue.SimpleQueue()
         for _ in range(workers):
-            self._benches.put(_Bench(self._start))
+            self._benches.put(_Bench(self._start, lambda: self._ahead > 0))
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="coderl-judge")
         self._plans: OrderedDict[tuple[int, str], tuple[Problem, Plan]] = OrderedDict()
-        self._planning, self._gate = threading.Lock(), Gate()
+        self._planning, self._gate, self._ahead = threading.Lock(), Gate(), 0
         self._running: set[_Bench] = set()
         self._closed = False
 
@@ -147,8 +147,11 @@ class Judge:
         self._plan(problem, tests)
 
     def submit(self, trial: Trial) -> Future[Verdict]:
-        """The verdict to come of a program with a plan of one's own (behaviour.py)."""
-        return self._pool.submit(self._judge, trial)
+        """The verdict to come of a program with its plan, which may be one's own (behaviour.py)."""
+        self._count(1)
+        future = self._pool.submit(self._judge, trial)
+        future.add_done_callback(lambda done: self._count(-1) if done.cancelled() else None)
+        return future
 
     def _submit(
         self, problem: Problem, program: Program, tests: str, stop: bool, known: OrderedDict[tuple[int, str], tuple[Problem, Future[Verdict]]]
@@ -161,6 +164,11 @@ class Judge:
             if len(known) > _REMEMBERED:
                 known.popitem(last=False)
         return known[key][1]
+
+    def _count(self, change: int) -> None:
+        """Programs that wait for a worker."""
+        with self._planning:
+            self._ahead += change
 
     def _plan(self, problem: Problem, tests: str) -> Plan:
         key = (id(problem), tests)
@@ -182,6 +190,7 @@ class Judge:
         return server
 
     def _judge(self, trial: Trial) -> Verdict:
+        self._count(-1)
         bench = self._benches.get()
         self._running.add(bench)
         failure = "the judge was closed"
@@ -257,8 +266,9 @@ class _Bench:
     """What one worker works with: a server for programs and, once they are needed, one for programs with numpy and one for the problems'
     own code."""
 
-    def __init__(self, start: Callable[[], ForkServer]) -> None:
-        self._start = start
+    def __init__(self, start: Callable[[], ForkServer], more: Callable[[], bool]) -> None:
+        """`more`: do other programs wait?"""
+        self._start, self.more = start, more
         self._servers: dict[str, ForkServer] = {}
 
     def program(self, numpy: bool) -> ForkServer:
@@ -301,22 +311,26 @@ def _run(trial: Trial, tier: str, bench: _Bench, limits: Limits) -> Sheet:
 
 def _noted(sheet: Sheet, bench: _Bench, limits: Limits) -> Sheet:
     trial, apart = sheet.trial, sheet.trial.plan.apart
-    job = _job(trial, limits, sheet.tokens)
+    job = _job(trial, limits, sheet.tokens, bench.more())
     server = bench.program(job["numpy"])
     if apart is not None:
         for event in relay(server, bench.checker(), job, apart, lambda: trial.stop and sheet.failed):
             sheet.add(event)
         return sheet
-    over = False
+    told = False
     for event in server.run(job):
         sheet.add(event)
-        if trial.stop and sheet.failed and not over and event.kind == "test":
-            over = True
-            server.stop()
+        if trial.stop and event.kind == "test":
+            if sheet.failed and not told:
+                told = True
+                server.stop()
+            elif job["waits"] and event.data["test"] == 0:
+                server.go_on()
     return sheet
 
 
-def _job(trial: Trial, limits: Limits, tokens: dict[int, str]) -> dict[str, Any]:
+def _job(trial: Trial, limits: Limits, tokens: dict[int, str], more: bool) -> dict[str, Any]:
+    """`more`: another program is likely to come at once, so a process that this one leaves as it was is of use."""
     shared = trial.plan.job
     longest = max((len(text) * 4 for text in shared["tests"]), default=0) if shared["mode"] == "stdin" else 0
     if tokens:
@@ -326,6 +340,8 @@ def _job(trial: Trial, limits: Limits, tokens: dict[int, str]) -> dict[str, Any]
         "code": trial.code,
         "numpy": _NUMPY.search(trial.code) is not None,
         "stop": trial.stop,
+        "more": more and not tokens,  # test code holds expected values, and the next program could find them in its memory
+        "waits": trial.stop and trial.plan.apart is None and len(shared["tests"]) > 1,
         **limits.job(),
         "file_bytes": max(limits.output_bytes + 1, longest),
     }

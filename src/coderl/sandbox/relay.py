@@ -30,7 +30,7 @@ class Session:
 
     def __init__(self, server: ForkServer, job: dict[str, Any], fresh: int = 1) -> None:
         self._server, self._line = server, _line(job)
-        self._events = server.run({**job, "mode": "call", "tests": [], "stop": False, "fed": fresh}, self._line.theirs)
+        self._events = server.run({**job, "mode": "call", "tests": [], "stop": False, "waits": False, "more": False, "fed": fresh}, self._line.theirs)
         self.cpu, self.before, self.over = 0.0, 0.0, False  # CPU seconds of all, and of that, until the first call
         self.failed: Event | None = None
         try:
@@ -130,7 +130,7 @@ def _run_test(session: Session, checker: ForkServer, job: dict[str, Any]) -> Eve
     raised: Event | None = None
     final = None
     with closing(_line(job)) as line:
-        events = checker.run({**job, "numpy": "numpy" in json.dumps(job["tests"]), "names": False, "stop": True}, line.theirs)
+        events = checker.run({**job, "numpy": "numpy" in json.dumps(job["tests"]), "names": False, "stop": True, "more": False}, line.theirs)
         for event in _with_asks(events, checker, line):
             if event.kind == "ask":
                 given = session.call(event.blob)

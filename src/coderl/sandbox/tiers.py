@@ -108,6 +108,8 @@ def _canary(server: ForkServer, path: str, forbidden: list[str]) -> list[str]:
         "any_exit": False,
         "iterators": False,
         "stop": True,
+        "waits": False,
+        "more": False,
         "tests": [{"calls": [call]}],
         "cpu_seconds": 10.0,
         "wall_seconds": 30.0,

@@ -12,14 +12,16 @@ import signal
 import sys
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-from inside import frames, kernel, landlock, namespaces, seccomp, server
+from inside import warmth
+
+NAMES = warmth.warm()
+from inside import frames, kernel, landlock, namespaces, seccomp, server  # noqa: E402  (see `warmth`)
 
 del sys.path[0]
 
 
 def main():
     settings = json.loads(sys.argv[1])
-    names = server.warm()
     layers = settings["layers"]
     if unknown := set(layers) - {"namespaces", "landlock", "seccomp"}:
         sys.exit(f"unknown layers: {', '.join(sorted(unknown))}")
@@ -29,10 +31,10 @@ def main():
         if pid:
             os.close(settings["handle"])
             sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
-    serve(settings, layers, names)
+    serve(settings, layers)
 
 
-def serve(settings, layers, names):
+def serve(settings, layers):
     statm = os.open("/proc/self/statm", os.O_RDONLY)
     if "namespaces" in layers:
         if os.getpid() != 1:  # the server ends everything it can see after each program: that must not be the machine
@@ -58,7 +60,7 @@ def serve(settings, layers, names):
         seccomp.install(seccomp.prepare(seccomp.server_filter(read_only="landlock" not in layers)))
     for name in [name for name in sys.modules if name.split(".")[0] == "inside"]:
         del sys.modules[name]
-    state.rehearse(names)
+    state.rehearse(NAMES)
     frames.send_events(settings["handle"], [({"event": "ready", "layers": layers, "pid": os.getpid()}, b"")])
     try:
         state.serve()

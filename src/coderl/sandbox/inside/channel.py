@@ -8,6 +8,8 @@ import os
 import struct
 import time
 
+from .frames import FRAME, Gone, receive
+
 HEADER = struct.Struct("<IIII")  # event, test number, length of the JSON header, length of the blob
 COMPILED, LOADED, TESTED = 1, 2, 3
 RANG = 256  # added to the event of a report behind which the bell rings
@@ -34,17 +36,18 @@ class Channel:
 
     def __init__(self):
         """Everything but the pipes, once in the server: see `Child`."""
-        self.write, self.dumps, self.exit, self.now = os.write, json.dumps, os._exit, time.monotonic
+        self.write, self.read, self.dumps, self.exit, self.now = os.write, os.read, json.dumps, os._exit, time.monotonic
 
-    def open(self, handle, bell, pause):
-        self.handle, self.bell, self.pause, self.pending = handle, bell, pause, 0
+    def open(self, handle, bell, orders, pause):
+        """`orders`: the pipe through which the child is told to go on, or to take another job."""
+        self.handle, self.bell, self.orders, self.pause, self.pending = handle, bell, orders, pause, 0
         self.rung = self.now()
 
-    def send(self, event, test, header, blob=b""):
+    def send(self, event, test, header, blob=b"", due=False):
         text = FINE_TEXT if header is FINE else self.dumps(header).encode("utf-8", "replace")
         self.pending += HEADER.size + len(text) + len(blob)
         now = self.now()
-        due = self.pending > _QUIET or now - self.rung >= self.pause
+        due = due or self.pending > _QUIET or now - self.rung >= self.pause
         self.send_bytes(HEADER.pack(event | RANG if due else event, test, len(text), len(blob)) + text + blob, due)
 
     def send_bytes(self, data, due=True):
@@ -57,6 +60,21 @@ class Channel:
                     self.ring(self.now())
         except OSError:
             self.exit(LOST_CHANNEL)
+
+    def wait(self):
+        """Until the judge has looked at the first test and found it passed; else this process is ended here."""
+        try:
+            if not self.read(self.orders, 1):
+                self.exit(LOST_CHANNEL)
+        except OSError:
+            self.exit(LOST_CHANNEL)
+
+    def next_job(self):
+        """The text of another job; None when the server is gone. Only for a child that has run nothing."""
+        try:
+            return receive(self.orders, FRAME.unpack(receive(self.orders, FRAME.size))[0])
+        except Gone:
+            return None
 
     def ring(self, now):
         self.write(self.bell, b"!")

@@ -22,12 +22,14 @@ import types
 from typing import Any
 
 from . import remote, values
-from .channel import COMPILED, FINE, FINE_TEXT, HEADER, LOADED, LOST_CHANNEL, RANG, TESTED, Channel
+from .channel import COMPILED, FINE, FINE_TEXT, HEADER, LOADED, LOST_CHANNEL, RANG, TESTED, Channel, pause
+from .text import from_text
 
 FILENAME = "<program>"
 _CHUNK = 1 << 20
 _WRAPPED = ("'return' outside function", "no binding for nonlocal", "nonlocal declaration not allowed at module level")
 _IMPORTS = (ast.Import, ast.ImportFrom)
+_REFUSALS = SyntaxError, IndentationError, TabError  # after which nothing is different: memory, say, may be short after others
 
 
 class Failure(Exception):
@@ -99,22 +101,32 @@ class Child:
         self.set_recursion = sys.setrecursionlimit
         self.encode, self.decode, self.exit = values.encode, values.decode, os._exit
         self.quiet = null_streams()
+        self.filter, self.null, self.apps_names = None, -1, {}  # set by the server
 
-    def take(self, job, channel):
-        self.job, self.channel, self.streams, self.names, self.null = job, channel, job["streams"], job["space"], job["null"]
-        self.fed = "fed" in job
-        self.line: Any = remote.Line(job["line"], lambda exit=os._exit: exit(LOST_CHANNEL)) if "line" in job else None
+    def take(self, job, channel, streams, line):
+        self.job, self.channel, self.streams = job, channel, streams
+        self.fed, self.waits = "fed" in job, job["waits"]
+        self.line: Any = None if line is None else remote.Line(line, lambda exit=os._exit: exit(LOST_CHANNEL))
         self.limit, self.draws = job["output_bytes"], "random" in job["code"]
         self.opens_files = "open(" in job["code"] or "FileIO(" in job["code"]
         self.recursion = sys.getrecursionlimit() + depth() + 2
         return self
 
+    def names(self):
+        """What the program finds besides the built-in names."""
+        if not self.job["names"]:
+            return {}
+        return {**self.apps_names, "np": sys.modules["numpy"]} if "numpy" in sys.modules else self.apps_names
+
     def run(self, first):
-        """All tests from number `first` on; never returns."""
+        """All tests from number `first` on. Returns only when the program does not compile and nothing has been run: another one may come."""
         try:
             code, wrapped = compile_program(self.job["code"], self.job["wrap"])
         except BaseException as error:
-            self.channel.send(COMPILED, first, {"status": "error", **describe(error)})
+            again = self.job["more"] and type(error) in _REFUSALS
+            self.channel.send(COMPILED, first, {"status": "error", **describe(error), "again": again}, due=again)
+            if again:
+                return
             self.exit(0)
         self.channel.send(COMPILED, first, FINE)
         if self.streams is None:
@@ -133,13 +145,19 @@ class Child:
                 status = {"status": "error", "type": "OutputLimit", "message": f"more than {self.limit} bytes of output", "line": None}
             size = size if status["status"] == "ok" else 0
             if size <= _CHUNK:
-                self.channel.send(TESTED, number, status, self.output(size))
+                self.channel.send(TESTED, number, status, self.output(size), self.waits and not number)
             else:
                 header = self.channel.dumps(status).encode("utf-8", "replace")
                 self.channel.send_bytes(HEADER.pack(TESTED | RANG, number, len(header), size) + header)
                 self.send_output(size)
-            if status.get("type") == "MemoryLimit":
-                self.exit(0)  # the rest goes on in a fresh fork
+            self.after(number, status)
+
+    def after(self, number, status):
+        """A failed test may be the last one, and where it is, the judge looks at the first one before the others are run."""
+        if status["status"] != "ok" and (self.job["stop"] or status.get("type") == "MemoryLimit"):
+            self.exit(0)  # after MemoryLimit the rest goes on in a fresh fork
+        if self.waits and not number:
+            self.channel.wait()
 
     def output(self, size):
         """Short output in one piece; zeros for what a program has taken back meanwhile."""
@@ -163,7 +181,7 @@ class Child:
             self.exit(LOST_CHANNEL)
         module = types.ModuleType("__main__")
         space = module.__dict__
-        space.update(self.names, __builtins__=builtins)
+        space.update(self.names(), __builtins__=builtins)
         if self.job["names"]:
             space.update(stdin=sys.stdin, stdout=sys.stdout)
         sys.modules["__main__"] = module
@@ -253,10 +271,10 @@ class Child:
         for handle in (0, 1, 2):
             self.dup2(self.null, handle)
         self.use(*self.quiet)
-        module = types.ModuleType(self.job["module"])
-        sys.modules[self.job["module"]] = module
+        module = types.ModuleType("program")
+        sys.modules["program"] = module
         space = module.__dict__
-        space.update(self.names, __builtins__=builtins)
+        space.update(self.names(), __builtins__=builtins)
         space.update({name: remote.stub(name, self.ask, self.limit, self.note) for name in self.job.get("asks", ())})
         status = FINE
         try:
@@ -304,9 +322,8 @@ class Child:
         if self.fed:
             self.line.send(FINE_TEXT if status is FINE else self.channel.dumps(status).encode("utf-8", "replace"), blob)
         else:
-            self.channel.send(TESTED, number, status, blob)
-        if status.get("type") == "MemoryLimit":
-            self.exit(0)
+            self.channel.send(TESTED, number, status, blob, self.waits and not number)
+        self.after(number, status)
 
     def call(self, space, call):
         function = find(space, call["name"])
@@ -371,18 +388,22 @@ def null_streams():
 CHILD, CHANNEL = Child(), Channel()  # one in the server, so one in each fork
 
 
-def start(job, first, channel, close):
-    """Entry point in the forked process; never returns. `close` are the server's own handles."""
+def start(body, first, pipes, close, limits, streams, line):
+    """Entry point in the forked process; never returns. `body`: the job as text. `pipes`: see `Channel.open`. `close`: the server's own handles."""
+    reports, bell, orders = pipes
     try:
         for handle in close:
             os.close(handle)
         gc.enable()
-        confine(job["rlimits"], job["filter"])
-        CHANNEL.open(*channel)
-        CHILD.take(job, CHANNEL).run(first)
+        confine(limits, CHILD.filter)
+        while body is not None:
+            job = from_text(body.decode())
+            CHANNEL.open(reports, bell, orders, pause(job))
+            CHILD.take(job, CHANNEL, streams, line).run(first)
+            body, first = CHANNEL.next_job(), 0
     except BaseException as error:
         try:
-            os.write(channel[0], HEADER.pack(0, 0, 0, 0) + repr(error).encode())
+            os.write(reports, HEADER.pack(0, 0, 0, 0) + repr(error).encode())
         except BaseException:
             pass
     finally:

@@ -52,12 +52,12 @@ def rehearse(names, null):
     modules = {name: sys.modules.get(name) for name in ("__main__", "program")}
     recursion = sys.getrecursionlimit()
     stage = child.Child()
-    stage.exit = _end
+    stage.exit, stage.null, stage.apps_names = _end, null, names
     try:
         for _ in range(ROUNDS):
-            _perform(stage, _job(null, {}, {"mode": "call", "tests": _call_tests(), "code": _CALLS}), None)
+            _perform(stage, _job(False, {"mode": "call", "tests": _call_tests(), "code": _CALLS}), None)
             files = os.memfd_create("in"), os.memfd_create("out")
-            _perform(stage, _job(null, names, {"mode": "stdin", "tests": ["1\n2 3\n4 5\n"] * 2, "code": _STREAM}), files)
+            _perform(stage, _job(True, {"mode": "stdin", "tests": ["1\n2 3\n4 5\n"] * 2, "code": _STREAM}), files)
             stage.leave_streams()
             for handle in files:
                 os.close(handle)
@@ -80,17 +80,16 @@ def _call_tests():
     return [{"calls": [{"name": "f", "args": arguments, "kwargs": '{"d":[]}'}]}, {"calls": [{"name": "f", "args": "[[0.5]]", "kwargs": '{"d":[]}'}]}]
 
 
-def _job(null, names, rest):
-    job = {"wrap": False, "any_exit": False, "iterators": True, "names": bool(names), "output_bytes": 1 << 20}
-    return {**json.loads(json.dumps({**job, **rest})), "space": dict(names), "null": null, "module": "program"}
+def _job(names, rest):
+    job = {"wrap": False, "any_exit": False, "stop": False, "waits": False, "more": False, "iterators": True, "names": names, "output_bytes": 1 << 20}
+    return json.loads(json.dumps({**job, **rest}))
 
 
 def _perform(stage, job, streams):
-    job["streams"] = streams
     reading, writing = os.pipe()
     listening, ringing = os.pipe()
     try:
-        stage.take(job, _quiet_channel(writing, ringing)).run(0)
+        stage.take(job, _quiet_channel(writing, ringing), streams, None).run(0)
     except _Over:
         pass
     finally:
@@ -100,6 +99,6 @@ def _perform(stage, job, streams):
 
 def _quiet_channel(writing, ringing):
     quiet = channel.Channel()
-    quiet.open(writing, ringing, 0.01)
+    quiet.open(writing, ringing, -1, 0.01)
     quiet.exit = _end
     return quiet

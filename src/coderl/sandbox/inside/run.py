@@ -1,9 +1,8 @@
-"""One forked child as the fork server sees it: started, watched from outside (CPU and wall time), its reports passed on, ended.
+"""One job of a forked child as the fork server sees it: watched from outside (CPU and wall time), its reports passed on, the child ended.
 
 Reads what the child says as data that anybody may have written; decides nothing about right and wrong.
 """
 
-import gc
 import json
 import os
 import re
@@ -12,8 +11,8 @@ import signal
 import sys
 import time
 
-from . import channel, kernel
-from . import child as children
+from . import channel
+from .forked import KEPT_JOBS, KEPT_SECONDS
 from .frames import receive_message
 
 TRACE_SIGNAL = signal.SIGRTMIN + 5
@@ -24,70 +23,35 @@ _EVENTS = {"compile": channel.COMPILED, "load": channel.LOADED, "test": channel.
 _NO_FIELDS: dict[str, object] = {}
 
 
-class Watch:
-    """CPU and wall time of a child, from outside, since the last event."""
-
-    def __init__(self, pid):
-        self.clock, self.spent = (~pid << 3) | 2, 0.0  # the kernel's number for "CPU time of that process"
-        self.restart()
-
-    def total(self):
-        try:
-            self.spent = time.clock_gettime(self.clock)
-        except OSError:
-            pass  # it is gone: its usage comes with its exit status
-        return self.spent
-
-    def restart(self):
-        self.cpu_mark, self.wall_mark = self.total(), time.monotonic()
-
-    def used(self):
-        return self.total() - self.cpu_mark, time.monotonic() - self.wall_mark
-
-
 class Run:
-    """One forked child, from its start to its last report."""
+    """One forked child and its job, up to the last report. `first`: the test to begin with."""
 
-    def __init__(self, server, job, names, first):
-        self.server, self.job, self.test, self.phase, self.cpu = server, job, first, "compile", 0.0
+    def __init__(self, server, job, fork, first):
+        self.server, self.job, self.fork, self.clock, self.test, self.phase = server, job, fork, fork.clock, first, "compile"
         self.first, self.buffer, self.open = first, bytearray(), True
-        self.status: int | None = None
+        self.unused, self.held, self.cpu = False, False, 0.0
         self.pause, self.lined = channel.pause(job), "line" in job
-        streams = (os.memfd_create("in"), os.memfd_create("out")) if job["mode"] == "stdin" else None
-        job.update(streams=streams, space=names)
-        self.reports, writing = os.pipe()
-        self.bell, ringing = os.pipe()
-        os.set_blocking(self.reports, False)
-        os.ftruncate(server.trace, 0)
-        os.lseek(server.trace, 0, os.SEEK_SET)
-        gc.freeze()  # a collection in the child would look at, and so copy, all that was made since the last one
-        self.pid = kernel.fork()
-        if self.pid == 0:
-            if not server.spaces:
-                detach(server.secure)
-            children.start(job, first, (writing, ringing, self.pause), (server.handle, self.reports, self.bell, server.statm))
-        for handle in (writing, ringing, *(streams or ()), *((job["line"],) if self.lined else ())):
-            os.close(handle)
-        self.clock = Watch(self.pid)
         self.poll = select.poll()
-        self.poll.register(self.bell, select.POLLIN)
+        self.poll.register(fork.bell, select.POLLIN)
         self.poll.register(server.handle, select.POLLIN)
 
     def watch(self):
-        """Until the child has ended. Returns the test at which a new fork goes on, or None when the job is over."""
+        """Until the program is over. Returns the test at which a new fork goes on, or None when the job is over. `unused` says then
+        whether the child has run nothing and waits for another job; else it has ended."""
         try:
             following = self.loop()
             self.server.flush()
             return following
         finally:
-            self.end()
-            os.close(self.reports)
-            os.close(self.bell)
+            if not self.unused:
+                self.end()
+                self.fork.close()
+            self.cpu = (self.clock.total() if self.unused else self.fork.cpu) - self.fork.before
 
     def loop(self):
         while True:
             cpu, wall = self.clock.used()
-            if self.lined and self.phase == "test":
+            if self.held or (self.lined and self.phase == "test"):
                 wall = 0.0  # the judge knows who waits for whom, and for how long
             if cpu >= self.job["cpu_seconds"] or wall >= self.job["wall_seconds"]:
                 where = (self.test, self.phase)
@@ -99,7 +63,7 @@ class Run:
                 return self.give_up("Timeout", self.timeout_message(cpu))
             wait = min(self.job["cpu_seconds"] - cpu, self.job["wall_seconds"] - wall)
             if not self.open:
-                if self.ended():
+                if self.fork.ended():
                     done, result = self.read(rang=False)
                     return result if done else self.classify()
                 wait = min(wait, 0.005)
@@ -118,9 +82,17 @@ class Run:
         number = self.job["number"]
         if message.get("fresh") == number:
             self.clock.restart()
+        if message.get("go") == number:
+            self.go_on()
         if message.get("expire") == number:
             self.give_up("Timeout", self.timeout_message(0.0))
         return number in (message.get("stop"), message.get("expire"))
+
+    def go_on(self):
+        """The first test has passed: the child may run the others. What it did while it was to wait counts as the second one's."""
+        self.held = False
+        self.clock.restart_wall()
+        self.fork.go_on()
 
     def timeout_message(self, cpu):
         limit = self.job["cpu_seconds"]
@@ -128,16 +100,16 @@ class Run:
 
     def rung(self):
         """The bell: there is something to read, or the child has ended or closed it."""
-        self.open = bool(os.read(self.bell, 4096))
+        self.open = bool(os.read(self.fork.bell, 4096))
         if not self.open:
-            self.poll.unregister(self.bell)
+            self.poll.unregister(self.fork.bell)
         return self.read(rang=self.open)
 
     def read(self, rang):
         """Take in what the child wrote. (True, next test or None) when the job or this fork is over. `rang`: the last report ended just
         now; else they all ended within the bell's pause, and the time since then belongs to what the child does now."""
         try:
-            while data := os.read(self.reports, 1 << 16):
+            while data := os.read(self.fork.reports, 1 << 16):
                 self.buffer += data
                 done, result = self.take(rang)
                 if done:
@@ -193,34 +165,25 @@ class Run:
         if phase != "test":
             if status != "ok" or self.lined:  # that all is well is news only for who waits to make the first call
                 self.server.say({"event": phase, "test": self.test, "status": status, "cpu": round(cpu, 6), **fields}, blob)
+                self.unused = phase == "compile" and self.fit_for_more(fields)
             self.phase = "test" if phase == "load" or self.job["mode"] == "stdin" else "load"
             return status != "ok"
         self.server.say({"event": phase, "test": self.test, "status": status, "cpu": round(cpu, 6), **fields}, blob)
         self.test += 1
-        return self.test >= len(self.job["tests"]) or (self.job["stop"] and status != "ok")
+        self.held = self.job["waits"] and self.test == 1
+        return self.test >= self.job["tests"] or (self.job["stop"] and status != "ok")
 
-    def ended(self):
-        if self.status is None:
-            pid, status, usage = os.wait4(self.pid, os.WNOHANG)
-            if pid:
-                self.status, self.cpu = status, usage.ru_utime + usage.ru_stime
-        return self.status is not None
+    def fit_for_more(self, fields):
+        """Can the child, which has refused this program, take another one? It says so itself before anything has run in it."""
+        fork = self.fork
+        return fields.get("again") is True and fork.jobs < KEPT_JOBS and fork.clock.total() - fork.before < KEPT_SECONDS
 
     def end(self):
-        if self.status is None:
-            self.clock.total()
-            try:
-                os.kill(self.pid, signal.SIGKILL)
-                if not self.server.secure and not self.server.spaces:
-                    os.killpg(self.pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
-            _, self.status, usage = os.wait4(self.pid, 0)
-            self.cpu = usage.ru_utime + usage.ru_stime
+        self.fork.end(self.server.secure or self.server.spaces)
 
     def classify(self):
         """The child ended by itself."""
-        code = os.waitstatus_to_exitcode(self.status or 0)
+        code = os.waitstatus_to_exitcode(self.fork.status or 0)
         if code == 0 and self.test > self.first and self.phase == "test":
             return self.test  # it asked for a fresh fork, or left between two tests: the next test finds out
         if code == channel.LOST_CHANNEL:
@@ -237,10 +200,10 @@ class Run:
 
     def give_up(self, kind, message):
         """Report the failure of the current test; returns the test at which a new fork goes on, or None."""
-        line = self.where() if kind == "Timeout" and self.status is None else None
+        line = self.where() if kind == "Timeout" and self.fork.status is None else None
         cpu, _ = self.clock.used()
         self.end()
-        cpu = max(cpu, self.cpu - self.clock.cpu_mark)
+        cpu = max(cpu, self.fork.cpu - self.clock.cpu_mark)
         fields = {"type": kind, "message": message, "line": line}
         self.server.say({"event": self.phase, "test": self.test, "status": "error", "cpu": cpu, **fields})
         if self.phase != "test" or self.job["stop"]:
@@ -250,7 +213,7 @@ class Run:
     def where(self):
         """Ask the child for its current line; a program that blocks the signal keeps it to itself."""
         try:
-            os.kill(self.pid, TRACE_SIGNAL)
+            os.kill(self.fork.pid, TRACE_SIGNAL)
         except ProcessLookupError:
             return None
         for _ in range(20):
@@ -265,12 +228,6 @@ def read_header(text, blob):
     """Status, further fields and blob of a report that says more than that all is well."""
     try:
         header = json.loads(text)
-        return str(header["status"]), {name: header.get(name) for name in ("type", "message", "line", "token")}, blob
+        return str(header["status"]), {name: header.get(name) for name in ("type", "message", "line", "token", "again")}, blob
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return "error", {"type": "BrokenReport", "message": "the program wrote into the judge's channel", "line": None}, b""
-
-
-def detach(secure):
-    """Without a process space: an own session, so that the whole group can be ended."""
-    if not secure:
-        os.setsid()

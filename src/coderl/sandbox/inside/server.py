@@ -5,64 +5,24 @@ reports, and leaves nothing running and no file behind. It never sees an expecte
 decides nothing. Messages in both directions: length of a JSON object, length of a blob, the two.
 """
 
-import _sitebuiltins
-import builtins
 import faulthandler
 import gc
-import importlib.util
 import itertools
 import os
 import random
 import resource
+import select
 import signal
-import sys
 import time
 
 from . import child, kernel, rehearsal, seccomp
+from .forked import KEPT_BYTES, LIMITED, Forked, need
 from .frames import receive_message, send_events
 from .run import TRACE_SIGNAL, Run
+from .warmth import load_numpy
 
-_APPS_NAMES = """
-import sys, time, itertools, collections, math, fractions, random, heapq
-from itertools import accumulate, product, permutations, combinations
-from collections import Counter, OrderedDict, deque, defaultdict, ChainMap
-from functools import lru_cache
-from math import sqrt, sin, cos, tan, ceil, fabs, floor, gcd, exp, log, log2
-from typing import List, Tuple
-from heapq import *
-"""
-_LIMITED = resource.RLIMIT_AS, resource.RLIMIT_CPU, resource.RLIMIT_FSIZE  # of each child; what is the same for all, the server has too
 _OPEN_FILES, _THREADS = 256, 256
-_WARM = "bisect copy enum functools operator re string typing contextlib"  # what fewer than one program in fifty imports makes every fork slower
-
-
-def warm():
-    """Import what programs import most, once, and make `exit` and `quit`; the names that the APPS tester gives every program."""
-    builtins.exit = _sitebuiltins.Quitter("exit", "Ctrl-D (i.e. EOF)")
-    builtins.quit = _sitebuiltins.Quitter("quit", "Ctrl-D (i.e. EOF)")
-    for name in _WARM.split():
-        importlib.import_module(name)
-    names: dict[str, object] = {}
-    exec(_APPS_NAMES, names)
-    del names["__builtins__"]
-    return names
-
-
-def load_numpy(folder):
-    """Make `import numpy` work from its own folder alone, without the rest of site-packages."""
-    if folder is None or "numpy" in sys.modules:
-        return
-    spec = importlib.util.spec_from_file_location("numpy", f"{folder}/__init__.py", submodule_search_locations=[folder])
-    if spec is None or spec.loader is None:
-        return
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["numpy"] = module
-    try:
-        spec.loader.exec_module(module)
-        importlib.import_module("numpy.random")
-    except Exception:
-        for name in [name for name in sys.modules if name.split(".")[0] == "numpy"]:
-            del sys.modules[name]
+_PATIENCE = 50  # milliseconds for which a child that has run nothing waits for another program
 
 
 class Server:
@@ -77,18 +37,22 @@ class Server:
         self.trace = os.memfd_create("trace")
         faulthandler.register(TRACE_SIGNAL, file=self.trace, all_threads=False)
         self.numpy_tried, self.outbox = False, []
-        self.filter = seccomp.ChildFilter() if self.secure else None
+        self.spare: Forked | None = None  # a child that has run nothing and waits for another program
+        self.ears = select.poll()
+        self.ears.register(handle, select.POLLIN)
+        child.CHILD.filter = seccomp.ChildFilter() if self.secure else None
+        child.CHILD.null = self.null
         limit(resource.RLIMIT_NOFILE, _OPEN_FILES)
         limit(resource.RLIMIT_CORE, 0)
         if self.spaces:
             limit(resource.RLIMIT_NPROC, _THREADS)  # counts by user: only where the user is the sandbox's own
-        self.hard = [resource.getrlimit(kind)[1] for kind in _LIMITED]
+        self.hard = [resource.getrlimit(kind)[1] for kind in LIMITED]
         self.page = resource.getpagesize()
         gc.disable()
 
     def rehearse(self, apps_names):
         """Before the first job; `apps_names`: see `warm`."""
-        self.apps_names = apps_names
+        child.CHILD.apps_names = apps_names
         rehearsal.rehearse(apps_names, self.null)
         child.CHILD.show_streams(*child.CHILD.quiet)  # now, or each child would have to drop those of the server
         random.seed(0)
@@ -98,9 +62,11 @@ class Server:
     def serve(self):
         """Jobs until the judge goes away."""
         while True:
-            message, _ = receive_message(self.handle)
-            if "code" in message:
-                self.run(message)
+            if self.spare is not None and not self.ears.poll(_PATIENCE):
+                self.drop()
+            message, body = receive_message(self.handle)
+            if "tests" in message:
+                self.run(message, body)
 
     def say(self, message, blob=b""):
         """To the judge, with the next flush."""
@@ -111,34 +77,56 @@ class Server:
         if events:
             send_events(self.handle, events)
 
-    def run(self, job):
+    def run(self, job, body):
+        """`job`: what this server needs to know of `body`, the job's text, which only the child reads."""
         if job["numpy"] and not self.numpy_tried:
             self.numpy_tried = True
+            self.drop()
             load_numpy(self.settings["numpy"])
             gc.collect()
             gc.freeze()
-        names = dict(self.apps_names) if job["names"] else {}
-        if job["names"] and "numpy" in sys.modules:
-            names["np"] = sys.modules["numpy"]
-        if "line" in job:
-            job["line"] = kernel.receive_handle(self.handle)
-        self.prepare(job)
+        line = kernel.receive_handle(self.handle) if "line" in job else None
         spent, first = 0.0, 0
-        forks = 1 if "fed" in job else len(job["tests"])  # calls that come one by one are made in one fork
+        forks = 1 if "fed" in job else job["tests"]  # calls that come one by one are made in one fork
         while first is not None and first < forks:
-            run = Run(self, job, names, first)
+            os.ftruncate(self.trace, 0)
+            os.lseek(self.trace, 0, os.SEEK_SET)
+            run = Run(self, job, self.forked(need(job), body, first, line), first)
             first = run.watch()
             spent += run.cpu
-            self.clean()
+            if run.unused:
+                self.spare = run.fork
+            else:
+                self.clean()
         self.say({"event": "end", "cpu": spent})
         self.flush()
 
-    def prepare(self, job):
-        job.update(null=self.null, module="program", filter=self.filter)
+    def forked(self, wanted, body, first, line):
+        """A child with that job: the one that was kept if it is fit for it, or a new one."""
+        spare, self.spare = self.spare, None
+        if spare is not None:
+            if spare.wanted == wanted and line is None and len(body) <= KEPT_BYTES:
+                try:
+                    spare.tell(body)
+                    return spare
+                except OSError:
+                    pass
+            self.spare = spare
+            self.drop()
+        return Forked(self, wanted, body, first, line)
+
+    def drop(self):
+        """End the child that waits for another job."""
+        if self.spare is not None:
+            self.spare.end(True)
+            self.spare.close()
+            self.spare = None
+
+    def limits(self, memory, cpu, file):
+        """Those of a child, memory beyond the server's own in bytes."""
         own = int(os.pread(self.statm, 64, 0).split(None, 1)[0]) * self.page
-        cpu = int(job["cpu_seconds"] * (job.get("fed", len(job["tests"])) + 2)) + 2
-        wanted = (own + job["memory_bytes"], cpu, job["file_bytes"])
-        job["rlimits"] = [(kind, value if hard < 0 else min(value, hard)) for kind, value, hard in zip(_LIMITED, wanted, self.hard, strict=True)]
+        wanted = own + memory, cpu, file
+        return [(kind, value if hard < 0 else min(value, hard)) for kind, value, hard in zip(LIMITED, wanted, self.hard, strict=True)]
 
     def clean(self):
         """End and reap every process that is left; empty the scratch folder."""
