@@ -63,6 +63,8 @@ STAGES: dict[str, Stage] = {
     "bcoder value": Stage("bcoder_value", "Config", "main", "B-Coder, first stage: values of states for an actor, from judged programs"),
     "bcoder finetune": Stage("bcoder_finetune", "Config", "main", "B-Coder, second stage: the actor learns as a Q function"),
     "bcoder rank": Stage("bcoder_rank", "Config", "main", "B-Coder: score programs of any actor by their recovered reward"),
+    "train-repair": Stage("train_repair", "Config", "main", "train a model that rewrites failed programs"),
+    "critic-sample": Stage("critic_sample", "Config", "main", "sample, refine what passes the example tests, repair what fails"),
     "rounds": Stage("rounds", "Config", "main", "fine-tune in rounds, each on fresh samples of its own"),
     "diagnose": Stage("diagnose", "Config", "main", "what happened in a training run, what went wrong, what to do next"),
     "evaluate": Stage("evaluate", "Config", "main", "pass@k and n@k of verdicts"),

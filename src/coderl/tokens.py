@@ -182,6 +182,17 @@ def token_texts(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> tuple
     return tuple(texts)
 
 
+def whole_text(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int], length: int) -> int:
+    """The longest prefix of at most `length` tokens whose text is a beginning of the program's: no character is cut in two.
+
+    Byte-level BPE may split a character over tokens; half of one decodes to U+FFFD, which the whole program does not have there.
+    """
+    whole = decode(tokenizer, ids)
+    while length > 0 and not whole.startswith(decode(tokenizer, ids[:length])):
+        length -= 1
+    return length
+
+
 def pad(rows: Sequence[Sequence[int]], value: int) -> tuple[Tensor, Tensor]:
     """Rows of ids to a (B, T) long tensor padded with `value` on the right, and its (B, T) bool mask."""
     if not rows:
