@@ -5,11 +5,11 @@
     python runs/compare.py --tune                               # the trials that chose each arm's learning rate, on validation problems
     python runs/compare.py --table                              # the table of what is there
 
-A seed makes its own problems (words and letters; 400 with references, 4,000 with tests only), its own warm start and samples. An arm is one `coderl`
-command with a budget of CPU seconds, judging and sampling included, then 20 programs for each of 400 held-out problems. An arm and
-seed that is in runs/results/compare is only read, so that a new arm costs only itself; work lies in runs/work/compare, and a killed
-call goes on where it was. `--regime early` starts before the warm start has reached its plateau. Learning rates are the best of
-three trials (trials.jsonl), the same number for every arm. No held-out problem chose anything.
+A seed makes its own problems (words and letters; 400 with references, 4,000 with tests only), warm start and samples. An arm is one
+`coderl` command with a budget of CPU seconds, judging and sampling included, then 20 programs for each of 400 held-out problems. An arm
+and seed that is in runs/results/compare is only read, so that a new arm costs only itself; work lies in runs/work/compare, and a killed
+call goes on where it was. `--regime early` starts where cross-entropy still gains, the plateau where its arm in that regime ends. Learning
+rates are the best of three trials on validation problems (trials.jsonl). No held-out problem chose anything.
 """
 
 from __future__ import annotations
@@ -38,8 +38,12 @@ WORK = HERE / "work" / "compare"
 BUDGET, TRIAL_BUDGET, TUNING_SEED = 240, 120, 100
 SOURCES = ("words", "letters")
 REFERENCES, TESTS_ONLY, VALIDATION, HELD_OUT, SAMPLES = 400, 4000, 300, 400, 20
-UPDATES = {"plateau": 1500, "early": 500}
+UPDATES, REGIMES = 1500, ("plateau", "early")
 KS = (1, 5, 10)
+STARTS = {
+    "plateau": f"From the plateau: {UPDATES} updates of warm start and {BUDGET} CPU seconds more of cross-entropy",
+    "early": f"Before the plateau: {UPDATES} updates of warm start",
+}
 
 
 class Arm(NamedTuple):
@@ -90,31 +94,48 @@ class Study(NamedTuple):
     seed: int
 
     @property
+    def shared(self) -> Path:
+        """What the regimes of a seed share: problems and the warm start."""
+        return WORK / f"seed-{self.seed}"
+
+    @property
     def folder(self) -> Path:
-        return WORK / self.regime / f"seed-{self.seed}"
+        return self.shared / self.regime
 
     def problems(self, split: str) -> Path:
-        return self.folder / "problems" / f"{split}.jsonl"
+        return self.shared / "problems" / f"{split}.jsonl"
+
+    @property
+    def early(self) -> Study:
+        return Study("early", self.seed)
 
     @property
     def start(self) -> Path:
-        return self.folder / "start" / "actor"
+        return self.shared / "start" / "actor" if self.regime == "early" else self.early.folder / "ce" / "run" / "actor"
+
+    @property
+    def start_step(self) -> str:
+        return f"start-s{self.seed}" if self.regime == "early" else self.early.name("ce")
+
+    def name(self, step: str) -> str:
+        return f"{step}-{self.regime}-s{self.seed}"
 
     def result(self, arm: str) -> Path:
         return RESULTS / self.regime / arm / f"seed-{self.seed}.json"
 
     def step(self, name: str, title: str, command: tuple[str, ...], *needs: str) -> Step:
-        """A step of this seed, with its seed in its name and in those of its needs."""
-        return Step(f"{name}-s{self.seed}", f"seed {self.seed}: {title}", command, tuple(f"{need}-s{self.seed}" for need in needs))
+        return Step(self.name(name), f"{self.regime}, seed {self.seed}: {title}", command, needs)
 
     def beginning(self) -> list[Step]:
-        """Problems and the warm start that all arms share."""
+        """Problems and the start that all arms share; that of the plateau is what more cross-entropy makes of the early one."""
         sizes = ("--train", REFERENCES, "--tests-only", TESTS_ONLY, "--validation", VALIDATION, "--heldout", HELD_OUT, "--sources", *SOURCES)
-        made = words("problems", "mini", "--out", self.folder / "problems", *sizes, "--seed", self.seed)
-        size = ("--batch-tokens", FULL.batch_tokens, "--updates", UPDATES[self.regime], "--learning-rate", FULL.warm_rate)
+        made = words("problems", "mini", "--out", self.shared / "problems", *sizes, "--seed", self.seed)
+        size = ("--batch-tokens", FULL.batch_tokens, "--updates", UPDATES, "--learning-rate", FULL.warm_rate)
         looks = ("--validation", self.problems("validation"), "--evaluate-every", 500)
-        warm = words("warm-start", "--problems", self.problems("train"), *size, *looks, "--out", self.folder / "start", "--seed", self.seed)
-        return [self.step("problems", "problems", made), self.step("start", "warm start", warm, "problems")]
+        warm = words("warm-start", "--problems", self.problems("train"), *size, *looks, "--out", self.shared / "start", "--seed", self.seed)
+        problems, start = f"problems-s{self.seed}", f"start-s{self.seed}"
+        steps = [Step(problems, "problems", made), Step(start, f"seed {self.seed}: warm start", warm, (problems,))]
+        return steps if self.regime == "early" else [*steps, *self.early.learning("ce", chosen_rate("ce"), BUDGET, "ce")]
 
     def learning(self, arm: str, rate: float, budget: int, name: str) -> list[Step]:
         """The arm itself; "nothing" has no step."""
@@ -128,7 +149,7 @@ class Study(NamedTuple):
         else:
             files = ("--model", self.start, "--problems", self.problems("train_tests_only"), "--references", self.problems("train"), "--out", out)
             command = words("rounds", *files, *flags, "--rounds", 99, "--epochs", 2, "--cores", 1, *spent)
-        return [self.step(name, f"{ARMS[arm].title}, rate {rate:g}", command, "start")]
+        return [self.step(name, f"{ARMS[arm].title}, rate {rate:g}", command, self.start_step)]
 
     def judging(self, name: str, actor: Path, split: str, samples: int, needs: str) -> list[Step]:
         """Programs of one actor for one split, judged, and the estimates."""
@@ -141,28 +162,28 @@ class Study(NamedTuple):
         estimate = words("evaluate", "--problems", problems, *known, "--out", out / "results.json", "--seed", self.seed)
         return [
             self.step(f"write-{name}", "programs, judged", write, needs),
-            self.step(f"greedy-{name}", "greedy programs, judged", grade, f"write-{name}"),
-            self.step(f"evaluate-{name}", "pass@k", estimate, f"greedy-{name}"),
+            self.step(f"greedy-{name}", "greedy programs, judged", grade, self.name(f"write-{name}")),
+            self.step(f"evaluate-{name}", "pass@k", estimate, self.name(f"greedy-{name}")),
         ]
 
     def arm(self, arm: str, rate: float) -> list[Step]:
         """An arm and its held-out evaluation."""
         actor = self.folder / arm / "run" / "actor" if ARMS[arm].flags else self.start
         learnt = self.learning(arm, rate, BUDGET, arm)
-        return [*learnt, *self.judging(arm, actor, "heldout", SAMPLES, arm if learnt else "start")]
+        return [*learnt, *self.judging(arm, actor, "heldout", SAMPLES, self.name(arm) if learnt else self.start_step)]
 
     def trial(self, arm: str, rate: float) -> list[Step]:
         """One learning rate of an arm on a part of the budget, on validation problems."""
         name = f"trial-{arm}-{rate:g}"
         actor = self.folder / name / "run" / "actor"
-        return [*self.learning(arm, rate, TRIAL_BUDGET, name), *self.judging(name, actor, "validation", 8, name)]
+        return [*self.learning(arm, rate, TRIAL_BUDGET, name), *self.judging(name, actor, "validation", 8, self.name(name))]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--arms", nargs="+", default=["main"], help=f"main, all, or names: {', '.join(ARMS)}")
-    parser.add_argument("--regime", choices=tuple(UPDATES), default="plateau", help="length of the warm start")
+    parser.add_argument("--regime", choices=REGIMES, default="plateau", help="where the arms begin")
     parser.add_argument("--cores", type=int, default=2, help="CPU cores; an arm takes one")
     parser.add_argument("--tune", action="store_true", help="try the learning rates of these arms on validation problems")
     parser.add_argument("--table", action="store_true", help="only collect what is finished and make the table anew")
@@ -171,12 +192,12 @@ def main() -> None:
     arms = [name for name, arm in ARMS.items() if "all" in asked.arms or name in asked.arms or ("main" in asked.arms and arm.main)]
     studies = [Study(asked.regime, seed) for seed in asked.seeds]
     if asked.tune:
-        tune(Study("plateau", TUNING_SEED), arms, asked.cores)
+        tune(Study("early", TUNING_SEED), arms, asked.cores)
     elif asked.table:
-        keep_finished([Study(regime, seed) for regime in UPDATES for seed in range(20)], list(ARMS))
+        keep_finished([Study(regime, seed) for regime in REGIMES for seed in range(20)], list(ARMS))
     else:
         compare(studies, arms, asked.cores)
-    text = "\n".join(table(regime) for regime in UPDATES if any((RESULTS / regime).glob("*/*.json")))
+    text = "\n".join(table(regime) for regime in REGIMES if any((RESULTS / regime).glob("*/*.json")))
     atomic_write(RESULTS / "table.md", text)
     print(text)
 
@@ -186,10 +207,12 @@ def compare(studies: Sequence[Study], arms: Sequence[str], cores: int) -> None:
     steps: list[Step] = []
     for study in studies:
         missing = [arm for arm in arms if not study.result(arm).exists()]
-        steps += [*study.beginning(), *(step for arm in missing for step in study.arm(arm, chosen_rate(arm)))] if missing else []
+        new = [*study.beginning(), *(step for arm in missing for step in study.arm(arm, chosen_rate(arm)))] if missing else []
+        known = {step.name for step in steps}
+        steps += [step for step in new if step.name not in known]
     try:
         if steps:
-            run_steps(steps, studies[0].folder.parent, cores, preload=PRELOAD)
+            run_steps(steps, WORK, cores, preload=PRELOAD)
     finally:
         keep_finished(studies, arms)
 
@@ -197,11 +220,11 @@ def compare(studies: Sequence[Study], arms: Sequence[str], cores: int) -> None:
 def keep_finished(studies: Sequence[Study], arms: Sequence[str]) -> None:
     """Keep the results of arms that have been evaluated since."""
     for study in studies:
-        path = study.folder.parent / "steps.jsonl"
+        path = WORK / "steps.jsonl"
         costs = {cost.step: cost for cost in read_records(path, StepCost)} if path.exists() else {}
         for arm in arms:
-            if f"evaluate-{arm}-s{study.seed}" in costs and not study.result(arm).exists():
-                keep(study, arm, costs.get(f"{arm}-s{study.seed}"))
+            if study.name(f"evaluate-{arm}") in costs and not study.result(arm).exists():
+                keep(study, arm, costs.get(study.name(arm)))
 
 
 def keep(study: Study, arm: str, cost: StepCost | None) -> None:
@@ -245,18 +268,18 @@ def tune(study: Study, arms: Sequence[str], cores: int) -> None:
     steps = [*study.beginning(), *(step for arm, rate in wanted for step in study.trial(arm, rate))]
     try:
         if wanted:
-            run_steps(steps, study.folder, cores, preload=PRELOAD)
+            run_steps(steps, WORK / "trials", cores, preload=PRELOAD)
     finally:
-        costs = finished_steps(steps, study.folder)
+        costs = finished_steps(steps, WORK / "trials")
         for arm, rate in wanted:
             name = f"trial-{arm}-{rate:g}"
-            if f"evaluate-{name}-s{study.seed}" in costs:
+            if study.name(f"evaluate-{name}") in costs:
                 found = read_results(study.folder / name / "results.json")["all"]
                 line = {
                     "arm": arm,
                     "rate": rate,
                     "seed": study.seed,
-                    "cpu_seconds": spent(study.folder / name / "run", costs[f"{name}-s{study.seed}"]),
+                    "cpu_seconds": spent(study.folder / name / "run", costs[study.name(name)]),
                 }
                 line |= {"pass@1": found["pass@k"]["1"]["value"], "greedy": found["greedy"]["value"], "outcomes": found["outcomes"]}
                 with path.open("a", encoding="utf-8") as stream:
@@ -314,7 +337,7 @@ def table(regime: str) -> str:
         paths = sorted((RESULTS / regime / arm).glob("seed-*.json"))
         found[arm] = {int(path.stem.removeprefix("seed-")): read_results(path) for path in paths}
     lines = [
-        f"## Regime: {regime} ({UPDATES[regime]} updates of warm start; {BUDGET} CPU seconds for each arm)",
+        f"## {STARTS[regime]}; {BUDGET} CPU seconds for each arm",
         "",
         f"{HELD_OUT} held-out problems x {SAMPLES} samples; percent; means over seeds; differences paired, 95 % intervals over seeds and problems.",
         "",
