@@ -15,7 +15,7 @@ import select
 import signal
 import time
 
-from . import child, kernel, rehearsal, seccomp
+from . import child, kernel, rehearsal, seccomp, tame
 from .forked import KEPT_BYTES, LIMITED, Forked, need
 from .frames import receive_message, send_events
 from .run import TRACE_SIGNAL, Run
@@ -53,6 +53,7 @@ class Server:
     def rehearse(self, apps_names):
         """Before the first job; `apps_names`: see `warm`."""
         child.CHILD.apps_names = apps_names
+        child.CHILD.found = tame.given({**apps_names, "stdin": sys.stdin, "stdout": sys.stdout})
         rehearsal.rehearse(apps_names, self.null)
         child.CHILD.show_streams(*child.CHILD.quiet)  # now, or each child would have to drop those of the server
         random.seed(0)
@@ -91,7 +92,7 @@ class Server:
         while first is not None and first < forks:
             os.ftruncate(self.trace, 0)
             os.lseek(self.trace, 0, os.SEEK_SET)
-            run = Run(self, job, self.forked(need(job), body, first, line), first)
+            run = Run(self, job, self.forked(need(job), body, first, line, job["more"]), first)
             first = run.watch()
             spent += run.cpu
             if run.unused:
@@ -101,7 +102,7 @@ class Server:
         self.say({"event": "end", "cpu": spent})
         self.flush()
 
-    def forked(self, wanted, body, first, line):
+    def forked(self, wanted, body, first, line, more):
         """A child with that job: the one that was kept if it is fit for it, or a new one."""
         spare, self.spare = self.spare, None
         if spare is not None:
@@ -113,7 +114,7 @@ class Server:
                     pass
             self.spare = spare
             self.drop()
-        return Forked(self, wanted, body, first, line)
+        return Forked(self, wanted, body, first, line, more)
 
     def drop(self):
         """End the child that waits for another job."""
