@@ -13,6 +13,7 @@ import random
 import resource
 import select
 import signal
+import sys
 import time
 
 from . import child, kernel, rehearsal, seccomp, tame
@@ -22,7 +23,7 @@ from .run import TRACE_SIGNAL, Run
 from .warmth import load_numpy
 
 _OPEN_FILES, _THREADS = 256, 256
-_PATIENCE = 50  # milliseconds for which a child that has run nothing waits for another program
+_PATIENCE = 1000  # milliseconds for which a child waits for another program: the judge knows of one, but the machine may be busy
 
 
 class Server:
