@@ -140,8 +140,8 @@ WILD = {
     "deep": "x = " + "-" * 9000 + "1",
 }
 DANGEROUS = (
-    "__import__ breakpoint classmethod compile delattr dir eval exec exit getattr globals hasattr hash help id locals memoryview object open property "
-    "quit setattr staticmethod super type vars bytes bytearray aiter anext copyright credits license"
+    "__import__ breakpoint classmethod compile delattr dir eval exec exit getattr globals hasattr hash help id locals memoryview object open "
+    "property quit setattr staticmethod super type vars bytes bytearray aiter anext copyright credits license"
 )
 
 
@@ -167,9 +167,8 @@ def test_names_that_the_tester_gives() -> None:
     import collections
     import math
     import time
-    from typing import List
 
-    found = given({"time": time, "math": math, "sqrt": math.sqrt, "Counter": collections.Counter, "List": List, "heappush": 5, "collections": math})
+    found = given({"time": time, "math": math, "sqrt": math.sqrt, "Counter": collections.Counter, "List": list, "heappush": 5, "collections": math})
     for code in ("print(sqrt(4), math.pi)", "import math\nmath.pi", "from collections import Counter\nCounter('x')", "def f(x: List[int]): pass"):
         assert is_tame(code, found), code
     for code in (
