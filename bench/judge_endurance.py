@@ -37,6 +37,7 @@ HONEST = (
     ("import sys\nprint(sum(map(int, sys.stdin.read().split())))", Outcome.PASSED_TEST),
     ("print(sum(int(x) for x in open(0).read().split()))", Outcome.PASSED_TEST),
     ("a, b = map(int, input().split())\nprint(a - b)", Outcome.FAILED_TEST),
+    ("a, b = map(int, input().split()\nprint(a + b)", Outcome.COMPILE_ERROR),
 )
 HOSTILE = (
     "while True: pass",

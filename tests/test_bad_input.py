@@ -42,6 +42,7 @@ COMMANDS: dict[str, str] = {
     "finetune reinforce": "--model {actor} --problems {problems} --programs {programs} --verdicts {verdicts} --baseline {baseline} --out {out}",
     "finetune expert": "--model {actor} --problems {problems} --programs {programs} --verdicts {verdicts} --references {problems} --out {out}",
     "finetune grpo": "--model {actor} --problems {problems} --programs {programs} --verdicts {verdicts} --out {out}",
+    "finetune ppo": "--model {actor} --problems {problems} --programs {programs} --verdicts {verdicts} --reference {actor} --out {out}",
     "finetune rltf": "--model {actor} --problems {problems} --programs {programs} --verdicts {verdicts} --baseline {baseline} --out {out}",
     "evaluate": "--problems {problems} --verdicts {verdicts} --examples {verdicts} --greedy {baseline} --compare {results} --out {out}",
     "report": "--results {results} --problems {problems} --programs {programs} --verdicts {verdicts} --scores {scores} --out {out}",

@@ -1,9 +1,6 @@
 """Two processes on loopback (gloo) take the same steps as one that accumulates the same batches, in `fit` and from the command line."""
 
 import json
-import multiprocessing
-import os
-import socket
 from pathlib import Path
 
 import pytest
@@ -18,6 +15,7 @@ from coderl.machine import this_machine
 from coderl.models.actor import program_log_probs, small_t5
 from coderl.store import RunDirectory
 from coderl.tokens import Example, epoch_batches
+from two_processes import run_two
 
 EXAMPLES = [Example(str(i % 7), tuple(range(5, 9 + i % 7)), (*range(5, 6 + i % 11), 2), supervised=i % 3 > 0) for i in range(40)]
 
@@ -47,36 +45,6 @@ def train(folder: str, accumulate: int, updates: int = 7, dropout: float = 0.0, 
     torch.save(model.state_dict(), run / f"weights-{machine.rank}.pt")
 
 
-def process(rank: int, port: int, target, arguments) -> None:
-    """What a launcher puts into the environment, and the work."""
-    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    target(*arguments)
-    torch.distributed.destroy_process_group()
-
-
-@pytest.fixture(scope="module")
-def two():
-    """Runs a function in two processes that know of each other."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["coderl.fitting", "coderl.models.actor"])
-
-    def run(target, *arguments) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        pair = [context.Process(target=process, args=(rank, port, target, arguments)) for rank in (0, 1)]
-        for one in pair:
-            one.start()
-        for one in pair:
-            one.join(120)
-        hung = [one for one in pair if one.is_alive()]
-        for one in hung:
-            one.kill()
-        assert not hung and [one.exitcode for one in pair] == [0, 0]
-
-    return run
-
-
 def weights(folder, rank=0):
     return torch.load(Path(folder) / f"weights-{rank}.pt", weights_only=True)
 
@@ -86,8 +54,8 @@ def logged(folder):
 
 
 @pytest.mark.parametrize("accumulate", [1, 2])
-def test_two_processes_are_one_that_accumulates_their_batches(two, tmp_path, accumulate):
-    two(train, str(tmp_path / "two"), accumulate)
+def test_two_processes_are_one_that_accumulates_their_batches(tmp_path, accumulate):
+    assert run_two(train, str(tmp_path / "two"), accumulate) == [0, 0]
     train(str(tmp_path / "one"), 2 * accumulate)
     one, first, second = weights(tmp_path / "one"), weights(tmp_path / "two"), weights(tmp_path / "two", 1)
     start = small_t5(32, 0, width=16, heads=2, feed_forward=32).state_dict()
@@ -98,30 +66,30 @@ def test_two_processes_are_one_that_accumulates_their_batches(two, tmp_path, acc
         assert a == pytest.approx(b, abs=1e-5)
 
 
-def test_two_processes_go_on_from_a_checkpoint(two, tmp_path):
-    two(train, str(tmp_path / "whole"), 1, 8, 0.2)
-    two(train, str(tmp_path / "torn"), 1, 8, 0.2)
+def test_two_processes_go_on_from_a_checkpoint(tmp_path):
+    assert run_two(train, str(tmp_path / "whole"), 1, 8, 0.2) == [0, 0]
+    assert run_two(train, str(tmp_path / "torn"), 1, 8, 0.2) == [0, 0]
     run = RunDirectory(tmp_path / "torn")
     assert run.newest_checkpoint().name == "checkpoint-000006"
     run.keep_metrics(lambda line: line["step"] <= 7)  # as if killed in the eighth step
     (tmp_path / "torn" / "weights-0.pt").unlink()
-    two(train, str(tmp_path / "torn"), 1, 8, 0.2)
+    assert run_two(train, str(tmp_path / "torn"), 1, 8, 0.2) == [0, 0]
     whole, resumed = weights(tmp_path / "whole"), weights(tmp_path / "torn")
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
     assert logged(tmp_path / "whole") == logged(tmp_path / "torn")
 
 
-def test_a_bad_loss_in_one_process_stops_both(two, tmp_path):
-    two(train, str(tmp_path), 1, 7, 0.0, 1)
+def test_a_bad_loss_in_one_process_stops_both(tmp_path):
+    assert run_two(train, str(tmp_path), 1, 7, 0.0, 1) == [0, 0]
     assert "lower the learning rate" in (tmp_path / "error-0").read_text() and (tmp_path / "error-1").exists()
 
 
-def test_the_warm_start_is_the_same_command(two, tmp_path):
+def test_the_warm_start_is_the_same_command(tmp_path):
     assert main(["problems", "mini", "--out", str(tmp_path / "p"), "--train", "20", "--tests-only", "4", "--validation", "4", "--heldout", "4"]) == 0
     words = ["warm-start", "--problems", str(tmp_path / "p" / "train.jsonl"), "--validation", str(tmp_path / "p" / "validation.jsonl")]
     flags = {"updates": 6, "width": 16, "layers": 1, "vocabulary": 300, "batch-tokens": 512, "evaluate-every": 3, "checkpoint-every": 2}
     words += [word for name, value in flags.items() for word in (f"--{name}", str(value))]
-    two(stage_twice, words, str(tmp_path / "two"))
+    assert run_two(stage_twice, words, str(tmp_path / "two")) == [0, 0]
     assert main([*words, "--out", str(tmp_path / "one"), "--accumulate", "2"]) == 0
     one, both = (load_file(tmp_path / name / "actor" / "model.safetensors") for name in ("one", "two"))
     assert all(torch.allclose(one[name], both[name], atol=1e-5) for name in one)

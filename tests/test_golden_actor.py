@@ -59,6 +59,10 @@ def as_batch(values: dict[str, Tensor]) -> Batch:
         outcomes=torch.zeros(size, dtype=torch.long),
         supervised=torch.zeros(size, dtype=torch.bool),
         old_log_probs=torch.zeros(values["labels"].shape),
+        reference_log_probs=torch.zeros(values["labels"].shape),
+        old_values=torch.zeros(values["labels"].shape),
+        value_targets=torch.zeros(values["labels"].shape),
+        repeats=torch.ones(size, dtype=torch.long),
     )
 
 

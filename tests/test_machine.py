@@ -29,11 +29,17 @@ def test_a_batch_keeps_its_numbers_on_its_way_to_the_device():
     assert all(torch.equal(a, b) for a, b in zip(this_machine().here(batch), batch))
 
 
-def test_float16_and_sharded_weights_are_refused(monkeypatch):
+def test_float16_and_weights_on_the_host_are_refused(monkeypatch):
     monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "fp16")
     with pytest.raises(UsageError, match="T5 overflows in float16"):
         this_machine()
     monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "no")
     monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
-    with pytest.raises(UsageError, match="FSDP"):
+    monkeypatch.setenv("FSDP_OFFLOAD_PARAMS", "true")
+    with pytest.raises(UsageError, match="fsdp_offload_params"):
         this_machine()
+
+
+def test_one_process_has_nothing_to_shard(monkeypatch):
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    assert not this_machine().sharded

@@ -1,6 +1,4 @@
-"""The critic's readings line up with tokens, and its accuracy and AUC are counted rightly."""
-
-import math
+"""The critic's readings line up with tokens."""
 
 import pytest
 
@@ -8,7 +6,7 @@ from coderl.examples import Judged
 from coderl.models.actor import small_t5
 from coderl.models.critic import PaperHead, critic_from_actor
 from coderl.records import Outcome, Program, TokenScores, Verdict
-from coderl.scoring import Reading, accuracy, read_programs, token_scores
+from coderl.scoring import Reading, read_programs, token_scores
 from coderl.tokens import Example, decode, encode_program, train_tokenizer
 
 CODE = "print(sum(map(int, input().split())))"
@@ -43,25 +41,6 @@ def test_the_value_is_the_probability_of_the_true_outcome_after_reading_the_toke
     assert longer.values == pytest.approx(longer.passed, abs=1e-6)  # the outcome is "passed"
 
 
-def reading(*probabilities):
-    return Reading((), (), probabilities)
-
-
-def test_accuracy_by_hand():
-    readings = [reading(0.1, 0.2, 0.3, 0.4), reading(0.7, 0.1, 0.1, 0.1), reading(0.1, 0.1, 0.6, 0.2), reading(0.1, 0.2, 0.4, 0.3)]
-    found = accuracy(readings, [3, 0, 2, 3])
-    assert found.accuracy == 0.75 and found.majority == 0.5 and found.programs == 4
-    # p(passed): passing 0.4, 0.3; others 0.1, 0.2: every pair is in order
-    assert found.auc == 1.0
-    # passing 0.1, 0.3; others 0.4, 0.2: of four pairs only 0.3 > 0.2 is in order
-    assert accuracy(readings, [2, 3, 2, 3]).auc == 0.25
-    assert math.isnan(accuracy(readings, [3, 3, 3, 3]).auc) and math.isnan(accuracy([], []).accuracy)
-
-
-def test_ties_count_half():
-    assert accuracy([reading(0, 0, 0, 0.5)] * 4, [3, 2, 3, 0]).auc == 0.5
-
-
 def test_token_texts_join_to_the_program_and_the_record_round_trips():
     tokenizer = train_tokenizer([CODE] * 4, 290)
     ids, _ = encode_program(tokenizer, CODE, 100)
@@ -71,3 +50,12 @@ def test_token_texts_join_to_the_program_and_the_record_round_trips():
     assert "".join(record.tokens) == CODE == decode(tokenizer, ids)
     assert len(record.tokens) == len(record.values) == len(record.passed) == len(ids)
     assert TokenScores.from_json(record.to_json()) == record
+
+
+def test_two_outcomes_are_named_failed_and_passed():
+    tokenizer = train_tokenizer([CODE] * 4, 290)
+    judged = Judged(Program("a", CODE, 4), Verdict("a", 4, Outcome.COMPILE_ERROR))
+    example = Example("a", (5,), encode_program(tokenizer, CODE, 100)[0], label=0)
+    for probabilities, predicted in (((0.8, 0.2), Outcome.FAILED_TEST), ((0.2, 0.8), Outcome.PASSED_TEST)):
+        record = token_scores(tokenizer, judged, example, Reading((), (), probabilities))
+        assert record.predicted == predicted and record.outcome == Outcome.COMPILE_ERROR

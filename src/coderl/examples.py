@@ -109,3 +109,9 @@ def judged_examples(tokenizer: PreTrainedTokenizerBase, problems: Mapping[str, P
             Example(key=program.problem, prompt=prompts(problems[program.problem]), program=ids, label=verdict.outcome.label, supervised=False)
         )
     return Examples(examples, Truncation(prompts.cut, long, len(judged)))
+
+
+def labelled_for(examples: Sequence[Example], outcomes: int) -> list[Example]:
+    """The examples with labels as a critic of so many outcomes has them: the four outcomes, or two, 1 for a pass and 0 for anything else."""
+    assert outcomes in (2, 4), f"a critic has 2 or 4 outcomes, found {outcomes}"
+    return list(examples) if outcomes == 4 else [e._replace(label=int(e.label == 3)) for e in examples]

@@ -15,7 +15,7 @@ import itertools
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,8 +23,9 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from .errors import CoderlError
+from .errors import CoderlError, UsageError
 from .machine import Machine
+from .models.shards import Shards, like, take_states, whole_states, whole_tensor
 from .muon import Muon
 from .progress import progress
 from .store import RunDirectory
@@ -91,7 +92,7 @@ class Optimiser:
         Raises:
             CoderlError: the gradient is not finite; the weights are those of the step before.
         """
-        norm = float(nn.utils.clip_grad_norm_(self.parameters, self.plan.clip))
+        norm = float(whole_tensor(nn.utils.clip_grad_norm_(self.parameters, self.plan.clip)))
         if not math.isfinite(norm):
             raise CoderlError(f"the gradient norm is {norm}; lower the learning rate (now {self.plan.learning_rate}) and start again")
         for rule in self.rules:
@@ -204,10 +205,17 @@ class _Loop:
     """The state of one training run, and its steps."""
 
     def __init__(self, model: nn.Module, batches: Batches, objective: Objective, plan: Plan, machine: Machine) -> None:
-        self.model = model.to(machine.accelerator.device).train()
-        self.batches, self.objective, self.plan, self.machine = batches, objective, plan, machine
+        if machine.sharded and plan.muon:
+            raise UsageError("Muon needs whole matrices, and the launcher asks for sharded weights (FSDP); take --optimiser adamw, or launch without")
+        device = machine.accelerator.device
+        self.model, self.batches, self.objective, self.plan, self.machine = model, batches, objective, plan, machine
+        self.shards = Shards(model, device, machine.processes) if machine.sharded else None
+        losses = _Losses(model, objective, machine)
+        if self.shards:
+            self.shards.root(losses)
+        self.losses = losses if self.shards else machine.accelerator.prepare_model(losses.to(device))
+        self.model.train()
         self.optimiser = Optimiser(model, plan)
-        self.losses = machine.accelerator.prepare_model(_Losses(model, objective, machine))
         self.at = Progressed()
         self.owed = 0.0  # CPU seconds of this process that the others have not been told of yet
         self.unlogged: dict[str, float] = {}
@@ -233,7 +241,7 @@ class _Loop:
         norm = self.optimiser.step(share)
         self.owed = time.process_time() - began
         self.at = Progressed(self.at.updates + 1, self.at.cpu_seconds + numbers[0], self.at.batches + len(group))
-        return means | {"loss": loss, "gradient_norm": norm}
+        return means | {"loss": loss, "gradient_norm": norm, "gradient_clipped": float(norm > self.plan.clip)}
 
     def _backward(self, mine: Sequence[list[Example]], counts: Mapping[str, int]) -> dict[str, float]:
         """Gradients of this process's share of the update, and its share of each term's mean."""
@@ -242,7 +250,8 @@ class _Loop:
             place = (self.at.updates * self.machine.processes + self.machine.rank) * len(mine) + turn
             torch.manual_seed(self.batches.seed * 1_000_000_007 + place)
             batch = self.machine.here(collate(examples, self.batches.pad_id))
-            with nullcontext() if turn == len(mine) - 1 else accelerator.no_sync(self.losses):
+            # sharded gradients are put together in every batch: waiting with that would mean to hold whole ones
+            with nullcontext() if self.shards or turn == len(mine) - 1 else accelerator.no_sync(self.losses):
                 shares = {name: total / counts[name] for name, total in self.losses(batch).items()}
                 loss = torch.stack([weight * shares[name] for name, weight in self.objective.weights.items()]).sum()
                 accelerator.backward(loss * self.machine.processes)  # gradients are averaged over processes, and their sum is wanted
@@ -250,13 +259,24 @@ class _Loop:
                 means[name] += float(value.detach())
         return means
 
-    def save(self, folder: Path, save: Callable[[Path], None] | None) -> None:
-        """Everything that a resume needs, beside a model that others can load."""
+    def whole(self) -> AbstractContextManager[None]:
+        """Inside, the model is whole in the lead process, sharded or not. For all processes together when it is."""
+        return self.shards.whole(self.machine.lead) if self.shards else nullcontext()
+
+    def states(self) -> list[dict[str, Any]]:
+        """Of the optimiser, whole. For all processes together."""
+        return [whole_states(rule, self.machine.lead) if self.shards else rule.state_dict() for rule in self.optimiser.rules]
+
+    def save(self, folder: Path, save: Callable[[Path], None] | None, states: Sequence[Mapping[str, Any]]) -> None:
+        """Everything that a resume needs, beside a model that others can load; inside `whole`, in the lead process.
+
+        What is written does not depend on how many processes there are, nor on sharding.
+        """
         if save:
             save(folder)
         state = {
             "weights": {name: p.detach() for name, p in self.model.named_parameters() if p.requires_grad},
-            "rules": [rule.state_dict() for rule in self.optimiser.rules],
+            "rules": list(states),
             "at": tuple(self.at),
             "unlogged": self.unlogged,
         }
@@ -274,9 +294,9 @@ class _Loop:
             raise CoderlError(f"{folder} is of a model that trains other weights (one has {odd}, the other not); remove the folder to start anew")
         with torch.no_grad():
             for name, p in mine.items():
-                p.copy_(state["weights"][name])
+                p.copy_(like(state["weights"][name], p))
         for rule, known in zip(self.optimiser.rules, state["rules"], strict=True):
-            rule.load_state_dict(known)
+            take_states(rule, known)
         self.at, self.unlogged = Progressed(*state["at"]), state["unlogged"]
 
 
@@ -305,8 +325,9 @@ def fit(model: nn.Module, batches: Batches, objective: Objective, plan: Plan, ru
             now = loop.at.updates if plan.cpu_seconds is None else int(loop.at.cpu_seconds)
             advance(now - shown, note=f"loss {values['loss']:.3f}")
             shown = now
-            if machine.lead:
-                _after_update(loop, values | {"learning_rate": learning_rate(plan, share)}, run, watch)
+            _after_update(loop, values | {"learning_rate": learning_rate(plan, share)}, run, watch)
+    if loop.shards:
+        loop.shards.end()
     if machine.lead and watch.evaluate and (not watch.evaluate_every or loop.at.updates % watch.evaluate_every):
         _log(run, watch, loop.at, watch.evaluate(loop.at.updates))
     model.eval()
@@ -318,19 +339,25 @@ def _silent(n: int = 1, note: str = "") -> None:
 
 
 def _after_update(loop: _Loop, values: Mapping[str, float], run: RunDirectory, watch: Watch) -> None:
-    """Metrics, a look at the model and a checkpoint, where they are due."""
+    """Metrics, a look at the model and a checkpoint, where they are due: the lead process's work, with a model that all put together."""
+    lead, step = loop.machine.lead, loop.at.updates
     for name, value in values.items():
         loop.unlogged[name] = loop.unlogged.get(name, 0.0) + value
-    step = loop.at.updates
     if watch.log_every and step % watch.log_every == 0:
-        rate = values["learning_rate"]
-        _log(run, watch, loop.at, {name: value / watch.log_every for name, value in loop.unlogged.items()} | {"learning_rate": rate})
+        if lead:
+            means = {name: value / watch.log_every for name, value in loop.unlogged.items()}
+            _log(run, watch, loop.at, means | {"learning_rate": values["learning_rate"]})
         loop.unlogged = {}
-    if watch.evaluate and watch.evaluate_every and step % watch.evaluate_every == 0:
-        _log(run, watch, loop.at, watch.evaluate(step))
-        loop.model.train()
-    if watch.checkpoint_every and step % watch.checkpoint_every == 0:
-        run.write_checkpoint(step, lambda folder: loop.save(folder, watch.save))
+    look, save = (bool(every) and step % every == 0 for every in (watch.evaluate_every, watch.checkpoint_every))
+    if not (look or save):
+        return
+    states = loop.states() if save else []
+    with loop.whole():
+        if lead and look and watch.evaluate:
+            _log(run, watch, loop.at, watch.evaluate(step))
+        if lead and save:
+            run.write_checkpoint(step, lambda folder: loop.save(folder, watch.save, states))
+    loop.model.train()
 
 
 def _log(run: RunDirectory, watch: Watch, at: Progressed, values: Mapping[str, float]) -> None:

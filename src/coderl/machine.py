@@ -2,7 +2,7 @@
 
 accelerate is the layer underneath: a stage started by `accelerate launch` (or torchrun) finds the other processes, averages gradients
 with them, and is otherwise the same code. Checkpoints, logs, prints and looks at validation problems are the lead process's affair.
-Here: one process, several on CPUs (gloo), several on GPUs (DDP). Not here: sharded weights (FSDP), which is refused.
+Here: one process, several on CPUs (gloo), several on GPUs (DDP), or either with sharded weights (FSDP, models/shards.py).
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Literal, NamedTuple
 
 import torch
 from accelerate import Accelerator, DistributedType
+from accelerate.utils import patch_environment
 from torch import Tensor
 
 from .errors import UsageError
@@ -26,10 +27,12 @@ class Machine(NamedTuple):
     Fields:
         accelerator: of this process; knows device, number of processes, and how gradients are averaged.
         dtype: of matrix products; weights, their updates and losses are float32 whatever it is.
+        sharded: each process keeps a part of the weights, gradients and optimiser states, not all of them.
     """
 
     accelerator: Accelerator
     dtype: torch.dtype
+    sharded: bool = False
 
     @property
     def lead(self) -> bool:
@@ -66,19 +69,27 @@ def this_machine(precision: Precision = "auto", threads: int = 1) -> Machine:
         threads: CPU threads of this process.
 
     Raises:
-        UsageError: float16 or sharded weights were asked for by the launcher, or bfloat16 on a GPU that lacks it.
+        UsageError: the launcher asks for float16 or for weights that are kept on the host, or bfloat16 on a GPU that lacks it.
     """
     asked = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
     if asked not in ("no", "bf16"):
         raise UsageError(f"the launcher asks for mixed precision {asked}; T5 overflows in float16: launch with bf16, or leave it to --precision")
-    if os.environ.get("ACCELERATE_USE_FSDP", "false").lower() == "true":
-        raise UsageError("the launcher asks for sharded weights (FSDP), which training does not know yet; launch with --multi_gpu (DDP)")
+    sharded = _told("ACCELERATE_USE_FSDP")
+    if sharded and _told("FSDP_OFFLOAD_PARAMS"):
+        raise UsageError("the launcher asks for FSDP with weights kept on the host, which training does not know; leave out --fsdp_offload_params")
     os.environ.setdefault("OMP_NUM_THREADS", str(threads))  # accelerate would choose, and warn
-    accelerator = Accelerator(cpu=not torch.cuda.is_available(), mixed_precision="no")
+    # accelerate shards what goes through `forward` of a whole model, on GPUs alone; ours is models/shards.py, and accelerate need not know
+    with patch_environment(accelerate_use_fsdp="false"):
+        accelerator = Accelerator(cpu=not torch.cuda.is_available(), mixed_precision="no")
     torch.set_num_threads(threads)
     if accelerator.distributed_type not in (DistributedType.NO, DistributedType.MULTI_CPU, DistributedType.MULTI_GPU):
         raise UsageError(f"the launcher asks for {accelerator.distributed_type.value}; training knows one process, several CPU processes, and DDP")
-    return Machine(accelerator, _dtype("bfloat16" if precision == "auto" and asked == "bf16" else precision, accelerator.device))
+    dtype = _dtype("bfloat16" if precision == "auto" and asked == "bf16" else precision, accelerator.device)
+    return Machine(accelerator, dtype, sharded and accelerator.num_processes > 1)
+
+
+def _told(variable: str) -> bool:
+    return os.environ.get(variable, "false").lower() in ("true", "1")
 
 
 def _dtype(precision: Precision, device: torch.device) -> torch.dtype:

@@ -1,7 +1,7 @@
 """A critic reads judged programs: the value of every token, and what it holds of the whole program.
 
 `token_values` is what fine-tuning multiplies with the relative return (CodeRL eq. 10); `token_scores` makes the records that the
-report shows. The critic's accuracy is measured here too.
+report shows. How good a critic is: `critic_quality`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
-from scipy.stats import mannwhitneyu
 from transformers import PreTrainedTokenizerBase
 
 from .examples import Judged
@@ -50,51 +49,17 @@ def read_programs(critic: Critic, examples: Sequence[Example], budget: int = 16_
     return [readings[id(example)] for example in examples]
 
 
-class Accuracy(NamedTuple):
-    """How good a critic is on judged programs.
-
-    Fields:
-        accuracy: share of programs whose most likely outcome is the true one.
-        majority: what always saying the most frequent outcome would reach: the number to beat.
-        auc: chance that a passing program has a higher p(passed) than one that does not pass; NaN when there is only one kind.
-        programs: how many.
-    """
-
-    accuracy: float
-    majority: float
-    auc: float
-    programs: int
-
-
-def accuracy(readings: Sequence[Reading], labels: Sequence[int]) -> Accuracy:
-    """Accuracy of the readings against outcome labels (0..3)."""
-    if not readings:
-        return Accuracy(float("nan"), float("nan"), float("nan"), 0)
-    probabilities = torch.tensor([r.probabilities for r in readings])
-    truth = torch.tensor(labels)
-    right = (probabilities.argmax(-1) == truth).float().mean()
-    majority = torch.bincount(truth).max() / len(truth)
-    return Accuracy(float(right), float(majority), _auc(probabilities[:, -1], truth == 3), len(labels))
-
-
-def _auc(scores: torch.Tensor, positive: torch.Tensor) -> float:
-    """Area under the ROC curve: the Mann-Whitney statistic over the number of pairs, ties counted half."""
-    if bool(positive.all()) or not bool(positive.any()):
-        return float("nan")
-    above = mannwhitneyu(scores[positive].numpy(), scores[~positive].numpy()).statistic
-    return float(above) / int(positive.sum() * (~positive).sum())
-
-
 def token_scores(tokenizer: PreTrainedTokenizerBase, judged: Judged, example: Example, reading: Reading) -> TokenScores:
-    """The record of one reading, numbers to four digits."""
+    """The record of one reading, numbers to four digits. Of two outcomes "failed" is written as a failed test."""
     assert judged.verdict.outcome is not None
-    best = max(range(len(reading.probabilities)), key=lambda i: reading.probabilities[i])
+    names = OUTCOMES[-len(reading.probabilities) :]
+    best = max(range(len(names)), key=lambda i: reading.probabilities[i])
     return TokenScores(
         problem=judged.program.problem,
         index=judged.program.index,
         tokens=token_texts(tokenizer, example.program),
         values=tuple(round(v, 4) for v in reading.values),
         passed=tuple(round(v, 4) for v in reading.passed),
-        predicted=OUTCOMES[best],
+        predicted=names[best],
         outcome=judged.verdict.outcome,
     )

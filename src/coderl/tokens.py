@@ -100,6 +100,10 @@ class Example(NamedTuple):
     label: int = 3  # outcome of the program (records.Outcome.label); references pass
     supervised: bool = True  # counts in the cross-entropy term
     old_log_probs: tuple[float, ...] | None = None  # of the actor that drew the program, where a loss needs them
+    reference_log_probs: tuple[float, ...] | None = None  # of the model that the actor is held to (PPO)
+    old_values: tuple[float, ...] | None = None  # V(s_t) before the actor learnt (PPO)
+    value_targets: tuple[float, ...] | None = None  # what the value head is fitted to (PPO)
+    repeats: int = 1  # how often the program was drawn, where equal ones are merged and a loss asks
 
 
 class Batch(NamedTuple):
@@ -107,7 +111,7 @@ class Batch(NamedTuple):
 
     Shapes: `prompts` (P, S) long, `prompt_mask` (P, S) bool, `row_prompt` (B,) long: which prompt a program answers,
     `labels` (B, T) long with -100 behind the end, `mask` (B, T) bool, `weights` (B, T) float, `outcomes` (B,) long,
-    `supervised` (B,) bool, `old_log_probs` (B, T) float, 0 where they are not known.
+    `supervised` (B,) bool, `old_log_probs` and what follows (B, T) float, 0 where they are not known, `repeats` (B,) long.
     """
 
     prompts: Tensor
@@ -119,15 +123,29 @@ class Batch(NamedTuple):
     outcomes: Tensor
     supervised: Tensor
     old_log_probs: Tensor
+    reference_log_probs: Tensor
+    old_values: Tensor
+    value_targets: Tensor
+    repeats: Tensor
 
 
 def encode_prompt(tokenizer: PreTrainedTokenizerBase, text: str, limit: int, tail: int = 24) -> tuple[tuple[int, ...], bool]:
     """Ids of a prompt, at most `limit`, and whether it was cut. A cut takes out the middle: the last `tail` tokens ("ANSWER:") stay."""
-    ids: list[int] = tokenizer.encode(text, add_special_tokens=False)
+    ids: list[int] = [*opening(tokenizer), *tokenizer.encode(text, add_special_tokens=False)]
     if len(ids) <= limit:
         return tuple(ids), False
     tail = min(tail, limit // 2)
     return tuple(ids[: limit - tail] + ids[len(ids) - tail :]), True
+
+
+def opening(tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """What this tokenizer puts in front of a text that is to be continued: <s> for Llama's, nothing for GPT-2's.
+
+    Nothing either where it puts an end behind the text as well: such a text is whole (CodeT5), and prompts here are bare for those.
+    """
+    bare: list[int] = tokenizer.encode("a", add_special_tokens=False)
+    whole: list[int] = tokenizer.encode("a")
+    return whole[: -len(bare)] if whole[-len(bare) :] == bare else []
 
 
 def encode_program(tokenizer: PreTrainedTokenizerBase, code: str, limit: int) -> tuple[tuple[int, ...], bool]:
@@ -183,23 +201,30 @@ def collate(examples: Sequence[Example], pad_id: int) -> Batch:
             prompts.append(example.prompt)
     prompt_ids, prompt_mask = pad(prompts, pad_id)
     labels, mask = pad([e.program for e in examples], IGNORE)
-    weights, old = torch.zeros(labels.shape), torch.zeros(labels.shape)
-    for i, example in enumerate(examples):
-        if example.weights is not None:
-            weights[i, : len(example.weights)] = torch.tensor(example.weights)
-        if example.old_log_probs is not None:
-            old[i, : len(example.old_log_probs)] = torch.tensor(example.old_log_probs)
     return Batch(
         prompts=prompt_ids,
         prompt_mask=prompt_mask,
         row_prompt=torch.tensor([place[e.key] for e in examples]),
         labels=labels,
         mask=mask,
-        weights=weights,
+        weights=rows_by_token([e.weights for e in examples], labels.shape),
         outcomes=torch.tensor([e.label for e in examples]),
         supervised=torch.tensor([e.supervised for e in examples]),
-        old_log_probs=old,
+        old_log_probs=rows_by_token([e.old_log_probs for e in examples], labels.shape),
+        reference_log_probs=rows_by_token([e.reference_log_probs for e in examples], labels.shape),
+        old_values=rows_by_token([e.old_values for e in examples], labels.shape),
+        value_targets=rows_by_token([e.value_targets for e in examples], labels.shape),
+        repeats=torch.tensor([e.repeats for e in examples]),
     )
+
+
+def rows_by_token(rows: Sequence[tuple[float, ...] | None], shape: torch.Size) -> Tensor:
+    """(B, T) float, 0 behind the end of a row and in rows that are None."""
+    result = torch.zeros(shape)
+    for i, row in enumerate(rows):
+        if row is not None:
+            result[i, : len(row)] = torch.tensor(row)
+    return result
 
 
 def epoch_batches(examples: Sequence[Example], budget: int, seed: int, group: int = 1) -> Iterator[list[Example]]:

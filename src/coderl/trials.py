@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
 
+from .drift import drift
 from .grading import grade_programs
 from .models.actor import Actor
 from .records import OUTCOMES, Problem, Program, Verdict
@@ -44,10 +45,13 @@ Look = Callable[[int], Mapping[str, float]]
 
 
 @contextmanager
-def looking(actor: Actor, problems: Sequence[Problem], settings: Settings, allow_unsandboxed: bool) -> Iterator[Look | None]:
-    """A judge and a function from the training step to numbers of the actor's greedy programs on `problems`; None without problems.
+def looking(
+    actor: Actor, problems: Sequence[Problem], settings: Settings, allow_unsandboxed: bool, start: Actor | None = None
+) -> Iterator[Look | None]:
+    """A judge and a function from the training step to numbers of the actor on `problems`; None without problems.
 
-    The numbers: `validation/greedy`, the share that passes, and the shares of the four outcomes.
+    The numbers: `validation/greedy`, the share of greedy programs that pass, the shares of their four outcomes, `actor/length`, their mean
+    number of tokens, and what drift.py finds in a few drawn programs, the divergence from `start` where there is one.
     """
     if not problems:
         yield None
@@ -55,7 +59,13 @@ def looking(actor: Actor, problems: Sequence[Problem], settings: Settings, allow
     with Judge(workers=1, allow_unsandboxed=allow_unsandboxed) as judge:
 
         def look(step: int) -> Mapping[str, float]:
-            verdicts = try_out(actor, problems, 1, settings, judge).verdicts
-            return {"validation/greedy": pass_share(verdicts), **outcome_shares(verdicts)}
+            programs, verdicts = try_out(actor, problems, 1, settings, judge)
+            length = sum(p.tokens or 0 for p in programs) / len(programs)
+            return {
+                "validation/greedy": pass_share(verdicts),
+                **outcome_shares(verdicts),
+                "actor/length": length,
+                **drift(actor, start, problems, settings),
+            }
 
         yield look

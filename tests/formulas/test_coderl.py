@@ -10,6 +10,7 @@ from coderl.formulas.coderl import (
     critic_weights,
     decaying_weights,
     passed_probabilities,
+    prefix_loss,
     released_token_rewards,
     token_values,
     value_changes,
@@ -46,6 +47,39 @@ def test_critic_loss_is_a_loop_for_two_and_for_four_outcomes():
 
 def test_critic_that_knows_nothing_has_the_loss_of_a_fair_die():
     assert critic_loss(torch.zeros(7, 4), torch.arange(7) % 4).item() == pytest.approx(math.log(4), abs=1e-6)
+
+
+# ---- prefix_loss, ours
+
+
+def test_prefix_loss_by_hand():
+    # program 0, u = 1: positions 1/2 and 3/4, mean of ln 2 and ln 4/3; program 1, u = 0: one position, 1/4; the mean of the two programs
+    logits = torch.tensor([[[0.0, 0.0], [0.0, math.log(3)]], [[0.0, math.log(3)], [math.nan, math.nan]]])
+    found = prefix_loss(logits, torch.tensor([1, 0]), length_mask(torch.tensor([2, 1]), 2))
+    assert found.item() == pytest.approx(((math.log(2) + math.log(4 / 3)) / 2 + math.log(4)) / 2, abs=1e-6)
+
+
+def test_prefix_loss_is_a_loop_of_the_critic_loss_over_prefixes():
+    logits, labels, lengths = torch.randn(3, 5, 4, generator=generator()), torch.tensor([3, 0, 2]), [5, 1, 3]
+    expected = [sum(critic_loss(logits[b, t][None], labels[b : b + 1]).item() for t in range(n)) / n for b, n in enumerate(lengths)]
+    assert prefix_loss(logits, labels, length_mask(torch.tensor(lengths), 5)).item() == pytest.approx(sum(expected) / 3, abs=1e-5)
+
+
+def test_prefix_loss_is_least_at_the_true_chances_of_each_prefix():
+    # after token a 3 of 4 programs pass, after token b 1 of 4; no other logits do better than these, and the gradient there is 0
+    labels, tokens = torch.tensor([1, 1, 1, 0, 0, 0, 0, 1]), torch.tensor([0, 0, 0, 0, 1, 1, 1, 1])
+    table = torch.tensor([[0.25, 0.75], [0.75, 0.25]]).log().requires_grad_()
+    prefix_loss(table[tokens][:, None], labels, torch.ones(8, 1, dtype=torch.bool)).backward()
+    assert table.grad is not None and table.grad.abs().max() < 1e-7
+
+
+def test_padding_does_not_change_the_prefix_loss_nor_reach_its_gradient():
+    logits, labels, mask = torch.randn(2, 3, 4, generator=generator()), torch.tensor([1, 3]), length_mask(torch.tensor([3, 2]), 3)
+    longer = torch.cat([logits, torch.full((2, 2, 4), 9.0)], dim=1).requires_grad_()
+    loss = prefix_loss(longer, labels, length_mask(torch.tensor([3, 2]), 5))
+    loss.backward()
+    assert loss.item() == pytest.approx(prefix_loss(logits, labels, mask).item(), abs=1e-6)
+    assert longer.grad is not None and longer.grad[:, 3:].abs().sum() == 0 and longer.grad[1, 2].abs().sum() == 0
 
 
 # ---- token_values, q̂ of eq. (10)
@@ -208,6 +242,7 @@ def test_released_rewards_without_marks_are_critic_weights_everywhere():
     "call",
     [
         lambda: critic_loss(torch.ones(2, 3, 4), torch.zeros(2, dtype=torch.long)),
+        lambda: prefix_loss(torch.ones(2, 3, 4), torch.zeros(2, dtype=torch.long), torch.ones(2, 4, dtype=torch.bool)),
         lambda: token_values(torch.ones(2, 4), torch.zeros(2, dtype=torch.long)),
         lambda: token_values(torch.ones(2, 3, 4), torch.zeros(3, dtype=torch.long)),
         lambda: passed_probabilities(torch.ones(2, 3)),

@@ -10,6 +10,7 @@ from coderl.formulas.ppo import (
     clipped_share,
     clipped_value_loss,
     divergence_estimates,
+    explained_variance,
     generalised_advantages,
     penalised_rewards,
 )
@@ -120,7 +121,31 @@ def test_value_loss_by_hand():
     # old 0, clip 0.2. V 0.5, R 1: near 0.2, max(0.25, 0.64) = 0.64; V 0.1, R 1: near 0.1, 0.81; V 0.5, R 0: max(0.25, 0.04) = 0.25
     values, targets = torch.tensor([[0.5, 0.1, 0.5, 3.0]]), torch.tensor([[1.0, 1.0, 0.0, -3.0]])
     mask = length_mask(torch.tensor([3]), 4)
-    assert clipped_value_loss(values, torch.zeros(1, 4), targets, mask, 0.2).item() == pytest.approx(0.5 * (0.64 + 0.81 + 0.25) / 3)
+    assert clipped_value_loss(values, torch.zeros(1, 4), targets, mask, 0.2, torch.ones(1)).item() == pytest.approx(0.5 * (0.64 + 0.81 + 0.25) / 3)
+
+
+def test_a_program_drawn_twice_is_two_programs_to_the_value_loss():
+    values, old, targets = noise(0), noise(1), noise(2)
+    twice = [torch.cat([x, x[:1]]) for x in (values, old, targets, MASK)]
+    counts = torch.tensor([2, 1, 1])
+    assert clipped_value_loss(values, old, targets, MASK, 0.2, counts).item() == pytest.approx(
+        clipped_value_loss(*twice, 0.2, torch.ones(4, dtype=torch.long)).item()
+    )
+    assert explained_variance(values, targets, MASK, counts).item() == pytest.approx(
+        explained_variance(twice[0], twice[2], twice[3], torch.ones(4, dtype=torch.long)).item()
+    )
+    assert clipped_value_loss(values, old, targets, MASK, math.inf, counts).item() == pytest.approx(
+        clipped_value_loss(values, values, targets, MASK, 0.2, counts).item()
+    )
+
+
+def test_explained_variance_by_hand():
+    # targets 0, 1, 1 (the last drawn twice: 0, 1, 1, 1), mean 0.75, spread 0.75; values miss by 0.5, 0, 0.5: 0.25 + 0 + 2 x 0.25
+    targets, values = torch.tensor([[0.0, 1.0], [1.0, 9.0]]), torch.tensor([[0.5, 1.0], [0.5, math.nan]])
+    mask = torch.tensor([[True, True], [True, False]])
+    assert explained_variance(values, targets, mask, torch.tensor([1, 2])).item() == pytest.approx(1 - 0.75 / 0.75)
+    assert explained_variance(targets, targets, mask, torch.tensor([1, 2])).item() == pytest.approx(1)
+    assert explained_variance(values, torch.ones(2, 2), mask, torch.tensor([1, 2])).item() == 0
 
 
 def test_padding_changes_nothing_even_if_it_is_not_a_number():
@@ -128,8 +153,8 @@ def test_padding_changes_nothing_even_if_it_is_not_a_number():
         return torch.cat([x.masked_fill(~MASK, math.nan), torch.full((3, 2), math.nan, dtype=torch.float64)], dim=1)
 
     a, b, c, long = noise(0), noise(1), noise(2), torch.cat([MASK, torch.zeros(3, 2, dtype=torch.bool)], dim=1)
-    returns = torch.ones(3, dtype=torch.float64)
-    for function in (lambda x, y, z, m: clipped_loss(x, y, z, m, 0.2, 0.2), lambda x, y, z, m: clipped_value_loss(x, y, z, m, 0.2)):
+    returns, counts = torch.ones(3, dtype=torch.float64), torch.tensor([1, 2, 3])
+    for function in (lambda x, y, z, m: clipped_loss(x, y, z, m, 0.2, 0.2), lambda x, y, z, m: clipped_value_loss(x, y, z, m, 0.2, counts)):
         assert function(a, b, c, MASK).item() == pytest.approx(function(wide(a), wide(b), wide(c), long).item())
     for stream in (
         lambda x, y, m: divergence_estimates(x, y, m),

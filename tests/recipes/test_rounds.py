@@ -10,12 +10,15 @@ import pytest
 from coderl import cli
 from coderl.errors import CoderlError, UsageError
 from coderl.models.actor import load_actor
+from coderl.models.value_head import fresh_value_head, load_value_head
+from coderl.pipeline import StepCost
 from coderl.recipes import rounds
+from coderl.recipes.finetuning import Tuning
 from coderl.recipes.rounds import Config, Round, shares
 from coderl.records import Verdict
 from coderl.store import RunDirectory, read_records
 
-CONFIG = Config(Path("m"), Path("p.jsonl"), Path("out"), references=Path("r.jsonl"), validation=Path("v.jsonl"))
+CONFIG = Config(Path("m"), Path("p.jsonl"), Path("out"), tuning=Tuning(references=Path("r.jsonl"), validation=Path("v.jsonl")))
 
 
 def test_every_problem_comes_once_before_any_comes_twice():
@@ -25,22 +28,27 @@ def test_every_problem_comes_once_before_any_comes_twice():
     dealt = [name for part in parts for name in part]
     assert set(dealt[:10]) == set(names) and set(dealt[10:20]) == set(names)
     assert parts == shares(names, replace(CONFIG, rounds=7, problems_per_round=4))
-    assert parts != shares(names, replace(CONFIG, rounds=7, problems_per_round=4, seed=1))
+    assert parts != shares(names, replace(CONFIG, rounds=7, problems_per_round=4, tuning=Tuning(seed=1)))
     assert parts[:3] == shares(names, replace(CONFIG, rounds=3, problems_per_round=4))
     assert shares(names, replace(CONFIG, rounds=2, problems_per_round=99))[1] != names
 
 
-@pytest.mark.parametrize("algorithm", ["coderl", "reinforce", "expert", "grpo", "rltf"])
-@pytest.mark.parametrize("critic", ["refresh", "frozen", "none"])
-def test_every_command_is_one_that_its_stage_reads(algorithm, critic):
-    steps = [s for n in (1, 2) for s in Round(replace(CONFIG, algorithm=algorithm, critic=critic), n).steps()]
+@pytest.mark.parametrize("algorithm", ["coderl", "reinforce", "leave-one-out", "expert", "grpo", "ppo", "rltf"])
+@pytest.mark.parametrize("critic", ["refresh", "frozen"])
+@pytest.mark.parametrize("variant", [None, "A", "changes"])
+def test_every_command_is_one_that_its_stage_reads(algorithm, critic, variant):
+    tuning = replace(CONFIG.tuning, scaled=False, alternate=True, reduction="program-sum")
+    steps = [s for n in (1, 2) for s in Round(replace(CONFIG, algorithm=algorithm, critic=critic, variant=variant, tuning=tuning), n).steps()]
     for step in steps:
         name, rest = cli._stage_of([*step.command])
         stage = cli.STAGES[name]
         assert cli._config(getattr(importlib.import_module(f"coderl.recipes.{stage.module}"), stage.config), name, rest, None)
     names = [s.name for s in steps]
     assert all(need in names[: names.index(s.name)] for s in steps for need in s.needs)
-    assert ("critic-1" in names, "critic-2" in names) == (algorithm == "coderl" and critic != "none", algorithm == "coderl" and critic == "refresh")
+    assert ("critic-1" in names, "critic-2" in names) == (
+        algorithm == "coderl" and variant != "A",
+        algorithm == "coderl" and variant != "A" and critic == "refresh",
+    )
 
 
 def test_a_round_starts_from_the_actor_of_the_one_before():
@@ -57,19 +65,29 @@ def made(tmp_path_factory):
     return root
 
 
+def test_the_value_head_of_ppo_goes_from_round_to_round(made, tmp_path):
+    config = Config(made / "warm" / "actor", made / "mini" / "train_tests_only.jsonl", tmp_path, algorithm="ppo", rounds=2, problems_per_round=6)
+    config = replace(config, samples=4, temperature=1.0, tuning=Tuning(max_program_tokens=24))
+    rounds.main(config)
+    first, second = (load_value_head(Round(config, n).actor, 32) for n in (1, 2))
+    began = load_value_head(tmp_path / "round-2" / "tuned" / "value" / "head", 32)
+    assert first is not None and second is not None and began is not None
+    weights = [head.inner.weight for head in (first, began, second, fresh_value_head(32, 2))]
+    assert (weights[0] - weights[1]).abs().max() < (weights[3] - weights[1]).abs().max() / 2  # gone on with, not begun anew
+    assert load_value_head(tmp_path / "actor", 32) is not None
+
+
 def test_two_rounds_run_and_are_left_alone_when_done(made, capsys):
     config = Config(
         made / "warm" / "actor",
         made / "mini" / "train_tests_only.jsonl",
         made / "out",
-        references=made / "mini" / "train.jsonl",
-        validation=made / "mini" / "validation.jsonl",
+        tuning=Tuning(references=made / "mini" / "train.jsonl", validation=made / "mini" / "validation.jsonl", max_program_tokens=24),
         algorithm="grpo",
         rounds=2,
         problems_per_round=8,
         samples=8,
         temperature=1.0,
-        max_program_tokens=24,
     )
     rounds.main(config)
     assert load_actor(made / "out" / "actor").model.config.d_model == 32
@@ -101,7 +119,24 @@ def test_the_best_round_is_kept(made, tmp_path):
         run.log(stage="signal", zero=0.5, positive=0.2, value=1.0)
         for step, look in enumerate(looks):
             run.log(**{"stage": "finetune-coderl", "step": step, "validation/greedy": look})
-    assert rounds.summary(config, RunDirectory(tmp_path), {}) == 1
+    assert rounds.summary(config, 2, RunDirectory(tmp_path), {}) == 1
+    kept = RunDirectory(Round(config, 2).folder / "tuned")
+    kept.log(stage="kept", at=0, of=1, greedy=0.4)  # its best look was its first: the next round would start from there
+    assert rounds.summary(config, 2, RunDirectory(tmp_path), {}) == 2
+    assert RunDirectory(tmp_path).metrics()[-1]["validation/greedy"] == 0.4
     shutil.rmtree(tmp_path / "round-1")
     (tmp_path / "round-1" / "tuned").mkdir(parents=True)
-    assert rounds.summary(replace(config, rounds=1), RunDirectory(tmp_path), {}) == 1  # no look at all: the last round
+    assert rounds.summary(config, 1, RunDirectory(tmp_path), {}) == 1  # no look at all: the last round
+
+
+def test_a_budget_ends_before_a_round_that_does_not_fit(monkeypatch):
+    def run_steps(steps, folder, cores, preload):
+        return {s.name: StepCost(s.name, s.command, 10.0, 1.0) for s in steps}
+
+    monkeypatch.setattr("coderl.pipeline.run_steps", run_steps)
+    config = replace(CONFIG, algorithm="expert", rounds=9)  # sample and tune: 20 s a round
+    assert rounds.run_rounds(replace(config, cpu_seconds=79.0))[0] == 3
+    assert rounds.run_rounds(replace(config, cpu_seconds=80.0))[0] == 4
+    assert rounds.run_rounds(replace(config, cpu_seconds=1.0))[0] == 1
+    done, costs = rounds.run_rounds(replace(config, rounds=2, cpu_seconds=1e9))
+    assert done == 2 and len(costs) == 4

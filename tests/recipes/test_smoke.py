@@ -73,6 +73,54 @@ def test_verdicts_and_scores_belong_to_the_programs(files):
         assert all(0 <= v <= 1 for v in score.values)
 
 
+def test_a_critic_reports_how_good_it_is_on_problems_it_has_not_seen(files):
+    report = json.loads((files.critic / "report.json").read_text())
+    whole = report["held_out"]
+    assert whole["problems"] == 4 and whole["programs"] == 12 == sum(part["programs"] for part in report["by_difficulty"].values())
+    assert set(whole["auc_within_at"]) == {"25", "50", "75", "100"} and 0 <= whole["calibration_error"] <= 1
+    logged = [line for line in RunDirectory(files.critic).metrics() if "held_out/accuracy" in line]
+    assert len(logged) == 1 and logged[0]["step"] == 4 and logged[0]["held_out/brier"] == whole["brier"]
+
+
+def test_a_critic_of_two_outcomes(files):
+    out, scores = files.root / "two", files.root / "two.jsonl"
+    of_samples = ("--problems", files.tests_only, "--programs", files.programs, "--verdicts", files.verdicts)
+    model = ("--model", files.warm / "actor", "--outcomes", 2, "--prefix-weight", 1, "--references", files.train)
+    run("train-critic", *model, *of_samples, "--out", out, "--updates", 4, "--held-out", 0.3)
+    assert load_critic(out / "critic").outcomes == 2
+    run("score", "--critic", out / "critic", *of_samples, "--out", scores)
+    for score in read_records(scores, TokenScores):
+        assert score.predicted in ("failed_test", "passed_test")
+        expected = score.passed if score.outcome == "passed_test" else tuple(1 - p for p in score.passed)
+        assert score.values == pytest.approx(expected, abs=2e-4)
+
+
+@pytest.mark.parametrize("kind", ["constant", "oracle", "shuffled"])
+def test_scores_of_a_critic_of_known_quality(files, kind, capsys):
+    of_samples = ("--problems", files.tests_only, "--programs", files.programs, "--verdicts", files.verdicts)
+    command = ("score", "--critic", files.critic / "critic", *of_samples, "--out", files.root / f"{kind}.jsonl")
+    run(*command, "--instead", kind)
+    scores, own = read_records(files.root / f"{kind}.jsonl", TokenScores), read_records(files.scores, TokenScores)
+    assert [(s.problem, s.index, s.tokens) for s in scores] == [(s.problem, s.index, s.tokens) for s in own]
+    values = [v for s in scores for v in s.values]
+    assert all(s.extra == {"instead": kind} for s in scores)
+    if kind == "oracle":
+        assert set(values) == {1.0} and all(s.predicted == s.outcome for s in scores)
+    mean = sum(v for s in own for v in s.values) / len(values)
+    if kind == "constant":
+        assert len(set(values)) == 1 and values[0] == pytest.approx(mean, abs=1e-3)
+    if kind == "shuffled":
+        assert sum(s.values != o.values for s, o in zip(scores, own)) > len(own) / 2
+        assert sum(values) / len(values) == pytest.approx(mean, abs=0.1)
+    # a killed run goes on; another kind of scores is not mixed in
+    lines = (files.root / f"{kind}.jsonl").read_text().splitlines(keepends=True)
+    (files.root / f"{kind}.jsonl").write_text("".join(lines[:10]))
+    assert main([str(w) for w in command]) == 2
+    assert f"holds scores of another kind (--instead {kind}, not the critic's own)" in capsys.readouterr().err
+    run(*command, "--instead", kind)
+    assert (files.root / f"{kind}.jsonl").read_text().splitlines(keepends=True) == lines
+
+
 def test_models_load_and_runs_are_complete(files):
     assert load_actor(files.warm / "actor").model.config.d_model == 16
     assert load_critic(files.critic / "critic").outcomes == 4
@@ -108,7 +156,7 @@ def test_fine_tuning_runs_on_the_files(files):
     assert all(sum(v for k, v in line.items() if k.startswith("outcome/")) == pytest.approx(1, abs=1e-5) for line in looks)
 
 
-@pytest.mark.parametrize("algorithm", ["reinforce", "reinforce --baseline", "expert", "grpo", "rltf"])
+@pytest.mark.parametrize("algorithm", ["reinforce", "reinforce --baseline", "expert", "grpo", "rltf", "ppo"])
 def test_every_algorithm_runs_on_the_files(files, algorithm):
     # half of the programs pass, by decree, and all tests were run: every algorithm has a signal
     lines = [json.loads(line) for line in files.verdicts.read_text().splitlines()]

@@ -25,6 +25,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, T5ForConditionalGeneration
 
+from ..models.causal import check_positions
 from .causal_decoder import CausalDecoder
 from .memory import Memory
 from .nucleus import Choice, choose
@@ -157,10 +158,12 @@ def generate(model: PreTrainedModel, requests: Sequence[Request], seed: int, row
         rows: programs written at the same time.
 
     Raises:
-        UsageError: a value makes no sense, or the model's attention is not the plain one.
+        UsageError: a value makes no sense, the model's attention is not the plain one, or it has too few positions.
     """
     embedding = cast(Tensor, model.get_input_embeddings().weight)
     check_requests(requests, embedding.shape[0], rows)
+    if not model.config.is_encoder_decoder:
+        check_positions(model, max((len(r.prompt) + r.decoding.max_tokens for r in requests), default=0))
     training = model.training
     model.eval()
     try:

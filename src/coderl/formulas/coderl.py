@@ -32,6 +32,26 @@ def critic_loss(logits: Tensor, labels: Tensor) -> Tensor:
     return functional.cross_entropy(logits.float(), labels)
 
 
+def prefix_loss(logits: Tensor, labels: Tensor, mask: Tensor) -> Tensor:
+    """L_prefix = - (1/T) Σ_t log p_φ(u | w_{1:t}, D), mean over programs: the outcome is predicted from every prefix.
+
+    Not in the paper, whose head learns from pooled states alone (eq. 9) and is then asked about single ones (eq. 10 and 11), which it has
+    never seen. At its minimum v̂_t is the true chance of each outcome of a program that begins like this. Every program weighs the same.
+
+    Args:
+        logits: (B, T, C) of every position.
+        labels: (B,) int in 0..C-1, what the tests said.
+        mask: (B, T) bool, at least one position in each row.
+
+    Returns:
+        scalar, nats a program.
+    """
+    assert logits.ndim == 3 and labels.shape == logits.shape[:1] and mask.shape == logits.shape[:2], "logits (B, T, C), labels (B,), mask (B, T)"
+    every = labels[:, None].expand_as(mask)
+    losses = functional.cross_entropy(logits.float().flatten(0, 1), every.flatten(), reduction="none").view_as(mask)
+    return (torch.where(mask, losses, 0.0).sum(dim=1) / mask.sum(dim=1)).mean()
+
+
 def token_values(logits: Tensor, outcomes: Tensor) -> Tensor:
     """q̂(w_t) = softmax(logits_t)[u], u the outcome that the tests gave. CodeRL section 3.3.2, used in eq. (10).
 

@@ -107,21 +107,43 @@ def generalised_advantages(rewards: Tensor, values: Tensor, mask: Tensor, gamma:
     return advantages
 
 
-def clipped_value_loss(values: Tensor, old_values: Tensor, targets: Tensor, mask: Tensor, clip: float) -> Tensor:
+def clipped_value_loss(values: Tensor, old_values: Tensor, targets: Tensor, mask: Tensor, clip: float, counts: Tensor) -> Tensor:
     """L_V = ½ mean_{b,t} max((V - R)², (V_old + clip(V - V_old, -c, c) - R)²). As in OpenAI's baselines and PPOCoder (c = 0.2).
+
+    The mean is over programs as they were drawn, though equal ones are one row: V is an expectation, and what is drawn often counts often.
 
     Args:
         values: (B, T) of the value head.
         old_values: (B, T) when the programs were drawn; a constant.
         targets: (B, T) R = A + V_old; a constant.
         mask: (B, T) bool.
-        clip: c > 0.
+        clip: c > 0; infinite: plain squares.
+        counts: (B,) int >= 1, how often each program was drawn.
 
     Returns:
         scalar.
     """
     assert values.ndim == 2 and values.shape == old_values.shape == targets.shape == mask.shape and clip > 0, "four (B, T), clip > 0"
+    assert counts.shape == values.shape[:1], f"counts must be (B,), found {tuple(counts.shape)}"
     old = torch.where(mask, old_values.detach(), 0.0)
     wanted, values = torch.where(mask, targets.detach(), 0.0), torch.where(mask, values, 0.0)
     near = old + (values - old).clamp(-clip, clip)
-    return 0.5 * masked_mean(torch.maximum((values - wanted).square(), (near - wanted).square()), mask)
+    each = counts[:, None] * mask
+    return 0.5 * (each * torch.maximum((values - wanted).square(), (near - wanted).square())).sum() / each.sum().clamp(min=1)
+
+
+def explained_variance(values: Tensor, targets: Tensor, mask: Tensor, counts: Tensor) -> Tensor:
+    """1 - Σ n (V - R)² / Σ n (R - mean R)²: 1 where the values are the targets, 0 where a constant would do as well; below 0 it is worse.
+
+    Args:
+        values, targets: (B, T). mask: (B, T) bool, True somewhere. counts: (B,) int >= 1, n, how often each program was drawn.
+
+    Returns:
+        scalar; 0 where all targets are equal.
+    """
+    assert values.ndim == 2 and values.shape == targets.shape == mask.shape and counts.shape == values.shape[:1], "three (B, T), counts (B,)"
+    each, wanted = counts[:, None] * mask, torch.where(mask, targets, 0.0)
+    mean = (each * wanted).sum() / each.sum().clamp(min=1)
+    spread = (each * (wanted - mean).square()).sum()
+    left = (each * (torch.where(mask, values, 0.0) - wanted).square()).sum()
+    return torch.where(spread > 0, 1 - left / spread.clamp(min=torch.finfo(spread.dtype).tiny), 0.0)

@@ -13,10 +13,15 @@ from typing import Protocol, cast
 
 import torch
 from torch import Tensor, nn
+from transformers.pytorch_utils import Conv1D
 
 from ..errors import ModelError
 
-TARGETS = ("q", "v")
+TARGETS = (("q", "v"), ("q_proj", "v_proj"), ("c_attn",), ("query_key_value",), ("qkv_proj",))
+"""Names of the projections in families of models (T5; Llama and most others; GPT-2; GPT-NeoX; Phi-3): the first that a model has.
+
+Where one layer makes queries, keys and values together, the adapter is on all three.
+"""
 
 
 def add_adapters(model: nn.Module, rank: int, seed: int) -> None:
@@ -27,15 +32,21 @@ def add_adapters(model: nn.Module, rank: int, seed: int) -> None:
         seed: of A.
 
     Raises:
-        ModelError: peft is not installed.
+        ModelError: peft is not installed, or the model's projections have other names.
     """
     if find_spec("peft") is None:
         raise ModelError("LoRA needs peft, which is not installed; install coderl[lora], or train all weights (without --lora)")
     from peft import LoraConfig, inject_adapter_in_model
 
+    layers = {name.rpartition(".")[2]: module for name, module in model.named_modules()}
+    found = next((names for names in TARGETS if all(name in layers for name in names)), None)
+    if found is None:
+        raise ModelError("LoRA knows no query and value projections in this model; train all weights (without --lora)")
+    across = isinstance(layers[found[0]], Conv1D)  # GPT-2 keeps its matrices the other way round
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        inject_adapter_in_model(LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=list(TARGETS)), model)
+        config = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=list(found), fan_in_fan_out=across)
+        inject_adapter_in_model(config, model)
 
 
 class Adapted(Protocol):

@@ -10,12 +10,14 @@ Not here: generation (engines/), the vocabulary head and other heads (actor.py, 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
+from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.models.t5.modeling_t5 import T5Attention, T5Block, T5LayerCrossAttention, T5LayerFF, T5LayerSelfAttention, T5Stack
 
 
@@ -111,13 +113,13 @@ def _relative_bias(stack: T5Stack, width: int) -> Tensor:
     read in rows of 2T - 1 has u[(j - i) mod 2T] in row i, column j: what the model's own way looks up T x T times, and adds up again.
     """
     attention = _self_attention(_blocks(stack)[0]).SelfAttention
-    table = attention.relative_attention_bias.weight
-    distance = torch.arange(2 * width, device=table.device)
+    table = attention.relative_attention_bias
+    distance = torch.arange(2 * width, device=table.weight.device)
     distance = torch.where(distance < width, distance, distance - 2 * width)
     bucket = attention._relative_position_bucket(
         distance, not stack.is_decoder, attention.relative_attention_num_buckets, attention.relative_attention_max_distance
     )
-    u = functional.embedding(bucket, table).T[:, None, :]  # (H, 1, 2 T)
+    u = table(bucket).T[:, None, :]  # (H, 1, 2 T)
     rows = u.expand(-1, width, -1).flatten(1)[:, : width * (2 * width - 1)]
     return rows.view(-1, width, 2 * width - 1)[..., :width]
 
@@ -144,12 +146,25 @@ def _ended(stack: T5Stack, x: Tensor) -> Tensor:
     return ended
 
 
-def _computed(stack: T5Stack, layers: Callable[..., Tensor], *inputs: object) -> Tensor:
-    """A block's output; where the stack is told to, its activations are not kept but computed again for the gradient."""
-    if stack.gradient_checkpointing and torch.is_grad_enabled():
-        again: Tensor = checkpoint(layers, *inputs, use_reentrant=False)
-        return again
-    return layers(*inputs)
+def _computed(stack: T5Stack, layers: Callable[..., Tensor], block: T5Block, *inputs: object) -> Tensor:
+    """A block's output, by the block's own `run` where it has one: sharding gathers its weights there (shards.py)."""
+    run: Callable[..., Tensor] = getattr(block, "run", None) or partial(run_block, block)
+    return run(layers, stack.gradient_checkpointing and torch.is_grad_enabled(), *inputs)
+
+
+def run_block(block: T5Block, layers: Callable[..., Tensor], again: bool, *inputs: object) -> Tensor:
+    """The layers of a block; with `again` their activations are not kept but computed a second time for the gradient."""
+    if again:
+        computed: Tensor = checkpoint(layers, block, *inputs, use_reentrant=False)
+        return computed
+    return layers(block, *inputs)
+
+
+def block_parts(block: nn.Module) -> list[nn.Module | list[nn.Module]]:
+    """What is called of a block before the block is: its table of position biases, and its projections of the prompt."""
+    table = getattr(block.layer[0].SelfAttention, "relative_attention_bias", None)  # type: ignore[index,union-attr]
+    across = [layer.EncDecAttention for layer in block.layer if isinstance(layer, T5LayerCrossAttention)]  # type: ignore[union-attr]
+    return [*([table] if table is not None else []), *([a.k, a.v] for a in across)]
 
 
 def _encoder_block(block: T5Block, x: Tensor, at: Places, bias: Tensor) -> Tensor:
@@ -202,6 +217,11 @@ def _norm(norm: nn.Module, x: Tensor) -> Tensor:
 
 def recompute(model: nn.Module, on: bool) -> None:
     """Whether the passes of this model keep the activations of a block or compute them a second time for the gradient."""
-    for module in model.modules():
-        if isinstance(module, T5Stack):
-            module.gradient_checkpointing = on
+    stacks = [module for module in model.modules() if isinstance(module, T5Stack)]
+    for stack in stacks:
+        stack.gradient_checkpointing = on
+    if not stacks:  # decoder-only: the layers of transformers look at these two when they are called
+        for layer in model.modules():
+            if isinstance(layer, GradientCheckpointingLayer):
+                layer.gradient_checkpointing = on
+                layer._gradient_checkpointing_func = partial(checkpoint, use_reentrant=False)  # type: ignore[assignment]  # as transformers sets it

@@ -59,6 +59,7 @@ class Config:
 
 
 def main(config: Config) -> None:
+    from ..evidence import of_critic
     from ..signals import weighted
     from .finetuning import learn, material, weighted_log_probs
 
@@ -68,7 +69,8 @@ def main(config: Config) -> None:
         return
     tuning = config.tuning
     signal = weighted(found.actor.tokenizer, found.problems, found.judged, advantages, spread, tuning.limits, tuning.scaled)
-    learn(config, found, signal, weighted_log_probs(tuning.rl_weight), "finetune-coderl", (config.baseline, config.scores))
+    noted = of_critic(_scores(config.scores).values()) if config.scores else {}
+    learn(config, found, signal, weighted_log_probs(tuning.rl_weight), "finetune-coderl", (config.baseline, config.scores), noted)
 
 
 def method(config: Config) -> tuple[Advantages, Spread]:

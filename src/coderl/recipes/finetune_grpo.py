@@ -20,7 +20,7 @@ from .finetuning import DEFAULT, OFTEN_SAVED, Policy, Tuning
 from .training import Training
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import Tensor
 
     from ..tokens import Batch
 
@@ -53,7 +53,7 @@ class Config:
 
 def main(config: Config) -> None:
     from .. import signals
-    from ..models.actor import with_old_log_probs
+    from ..models.actor import with_old_log_probs, without_dropout
     from .finetuning import learn, material
 
     found = material(config)
@@ -64,17 +64,6 @@ def main(config: Config) -> None:
     without_dropout(found.actor.model)
     examples = with_old_log_probs(found.actor.model, signal.examples, found.actor.tokenizer.pad_token_id)
     learn(config, found, signal._replace(examples=examples), policy(config), "finetune-grpo")
-
-
-def without_dropout(model: nn.Module) -> None:
-    """The ratio compares two readings of a program: with dropout they would differ before the actor has learnt anything."""
-    from torch.nn import Dropout
-
-    for module in model.modules():
-        if isinstance(module, Dropout):
-            module.p = 0.0
-        elif isinstance(getattr(module, "dropout", None), float):
-            module.dropout = 0.0  # type: ignore[assignment]  # T5's attention
 
 
 def policy(config: Config) -> Policy:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 from .training import Training
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
     from ..examples import Judged, Limits
     from ..fitting import Objective, Progressed
@@ -37,7 +37,9 @@ class Tuning:
     references: Path | None = None
     """problems with reference solutions for the cross-entropy term (.jsonl); without them the term is left out"""
     validation: Path | None = None
-    """problems to judge greedy programs on five times on the way (.jsonl); only looked at, never trained on"""
+    """problems to judge greedy programs on five times on the way (.jsonl); they choose the actor that is kept, nothing is trained on them"""
+    keep: Literal["best", "last"] = "best"
+    """OUT/actor: the actor of the best look at --validation (the start counts; of equals the last), or the last; without --validation the last"""
     epochs: float = 1.0
     """passes over the sampled programs"""
     learning_rate: float = 5e-4
@@ -100,6 +102,21 @@ class Material(NamedTuple):
     machine: Machine
 
 
+class Beside(NamedTuple):
+    """A module that learns beside the actor, from its decoder states: PPO's value head.
+
+    Fields:
+        module: trained at the actor's learning rate.
+        loss: decoder states (N, d) of the batch's tokens, batch, mask of the sampled programs' tokens (B, T) -> a scalar, the sum over
+            tokens of programs as they were drawn; logged as "loss_value".
+        save: writes the module into a folder that holds the actor.
+    """
+
+    module: nn.Module
+    loss: Callable[[Tensor, Batch, Tensor], Tensor]
+    save: Callable[[Path], None]
+
+
 class Policy(NamedTuple):
     """What is minimised on sampled programs.
 
@@ -107,11 +124,27 @@ class Policy(NamedTuple):
         names: of the terms, "loss_rl" among them; `--reduction` is about that one, the others are means over tokens.
         terms: log-probabilities (B, T), batch, mask of the sampled programs' tokens (B, T) -> one scalar for each name, a sum over tokens.
         weights: of the terms that are minimised; the others are logged.
+        beside: a module with a loss of its own, or None.
     """
 
     names: tuple[str, ...]
     terms: Callable[[Tensor, Batch, Tensor], Mapping[str, Tensor]]
     weights: Mapping[str, float]
+    beside: Beside | None = None
+
+    def trained(self, actor: Actor) -> nn.Module:
+        """Everything that has weights to learn."""
+        from torch import nn
+
+        return nn.ModuleList([actor.model, self.beside.module]) if self.beside else actor.model
+
+    def save(self, actor: Actor, folder: Path) -> None:
+        """Write all of it into a folder that loads as an actor."""
+        from ..models.actor import save_actor
+
+        save_actor(actor, folder)
+        if self.beside:
+            self.beside.save(folder)
 
 
 def weighted_log_probs(weight: float) -> Policy:
@@ -152,23 +185,32 @@ def material(config: Inputs) -> Material | None:
     return Material(actor, problems, judged, run, machine)
 
 
-def learn(config: Inputs, found: Material, signal: Signal, policy: Policy, name: str, inputs: Sequence[Path | None] = ()) -> None:
-    """Train the actor on the signal and write it to OUT/actor.
+def learn(
+    config: Inputs,
+    found: Material,
+    signal: Signal,
+    policy: Policy,
+    name: str,
+    inputs: Sequence[Path | None] = (),
+    noted: Mapping[str, float] | None = None,
+) -> None:
+    """Train the actor on the signal, write it to OUT/actor, and say in plain words what happened.
 
     Args:
         policy: what is minimised on the signal's examples.
         name: of the stage, in metrics.
         inputs: files read beside those that every stage reads, for the manifest.
+        noted: more about the signal, logged with it.
 
     Raises:
         DataError: no program has a weight.
     """
     from ..errors import DataError
+    from ..evidence import negative_share, of_samples
     from ..examples import reference_examples
-    from ..models.actor import save_actor
     from ..records import Problem
     from ..store import manifest, read_records
-    from .training import finish, over_budget
+    from .training import over_budget
 
     actor, _, _, run, machine = found
     tuning = config.tuning
@@ -178,22 +220,44 @@ def learn(config: Inputs, found: Material, signal: Signal, policy: Policy, name:
         )
     references = reference_examples(actor.tokenizer, read_records(tuning.references, Problem), tuning.limits).examples if tuning.references else []
     files = (config.problems, config.programs, config.verdicts, *inputs, tuning.references, tuning.validation)
+    validation = read_records(tuning.validation, Problem) if tuning.validation and machine.lead else []
     if machine.lead:
         data = manifest(config, [path for path in files if path])
         data["config"]["processes"] = machine.processes  # with the epochs it says how many updates there are
+        data["validation_problems"] = len(validation)
         run.start(data)
         run.keep_metrics(lambda line: line.get("stage") != "signal")
-        run.log(stage="signal", **(signal._asdict() | {"examples": len(signal.examples)}))
+        more = {"negative": negative_share(signal.examples), **of_samples(found.judged), **(noted or {})}
+        run.log(stage="signal", **(signal._asdict() | {"examples": len(signal.examples)} | {k: round(v, 6) for k, v in more.items()}))
     machine.say(
         f"{signal.programs} programs: {signal.zero:.0%} without a gradient, {signal.positive:.0%} better than expected; "
         f"{signal.merged} distinct ones to train on; mean token value {signal.value:.2f}; {len(references)} references"
     )
     machine.say(f"{signal.prompts_cut} prompts and {signal.programs_cut} programs were too long and are cut")
     machine.say(over_budget(signal.examples, tuning.batch_tokens))
-    validation = read_records(tuning.validation, Problem) if tuning.validation and machine.lead else []
     at = train(config, found, signal.examples, references, validation, policy, name)
-    finish(run, machine, lambda folder: save_actor(actor, folder), "actor")
+    end(config, found, policy, at)
     machine.say(f"{at.updates} updates in {at.cpu_seconds:.0f} CPU s -> {run / 'actor'}")
+
+
+def end(config: Inputs, found: Material, policy: Policy, at: Progressed) -> None:
+    """Write the actor that is kept to OUT/actor, and say what happened."""
+    from ..diagnosis.facts import read_facts
+    from ..diagnosis.words import what_happened
+    from .keeping import copy_to, forget, kept
+    from .training import finish
+
+    actor, _, _, run, machine = found
+    best = kept(run) if machine.lead and config.tuning.validation and config.tuning.keep == "best" else None
+    if best:
+        run.keep_metrics(lambda line: line.get("stage") != "kept")
+        run.log(stage="kept", at=best.step, of=at.updates, greedy=round(best.greedy, 6))
+    earlier = best if best and best.step != at.updates else None
+    finish(run, machine, lambda folder: copy_to(folder, earlier) if earlier else policy.save(actor, folder), "actor")
+    if machine.lead:
+        forget(run)
+        for sentence in what_happened(read_facts(run.path)):
+            machine.say(sentence)
 
 
 def train(
@@ -206,12 +270,13 @@ def train(
     name: str,
 ) -> Progressed:
     """Train the actor in place; looks at the validation problems are not counted in what it says it cost."""
+    from ..drift import copied
     from ..engines.requests import Decoding
     from ..errors import UsageError
     from ..fitting import Batches, Plan, Watch, fit
-    from ..models.actor import save_actor
     from ..sampling import Settings
     from ..trials import looking
+    from .keeping import forget, keeping
     from .training import prepared, while_merged
 
     actor, _, _, run, machine = found
@@ -221,52 +286,69 @@ def train(
         raise UsageError(
             f"--alternate with {per_update} batches in an update: both losses would meet in it; leave it out, or take one process and --accumulate 1"
         )
-    updates = max(1, round(tuning.epochs * sum(1 for _ in epoch(tuning, sampled, references, 0)) / per_update))
-    batches = Batches(lambda number: epoch(tuning, sampled, references, number), actor.tokenizer.pad_token_id, tuning.seed)
+    shared = SHARED if actor.shares_prompts else 1
+    updates = max(1, round(tuning.epochs * sum(1 for _ in epoch(tuning, sampled, references, 0, shared)) / per_update))
+    batches = Batches(lambda number: epoch(tuning, sampled, references, number, shared), actor.tokenizer.pad_token_id, tuning.seed)
     settings = Settings(Decoding(temperature=0, max_tokens=tuning.max_program_tokens), tuning.seed, tuning.max_source_tokens)
-    with looking(actor, validation, settings, tuning.allow_unsandboxed) as look, prepared(training, actor.model, tuning.seed):
+    start = copied(actor) if validation else None
+    with looking(actor, validation, settings, tuning.allow_unsandboxed, start) as look, prepared(training, actor.model, tuning.seed):
         evaluate = while_merged(actor.model, look) if look else None
         if evaluate and not run.newest_checkpoint():
+            forget(run)
             run.keep_metrics(lambda line: line.get("stage") != name)
+        if evaluate and tuning.keep == "best":
+            evaluate = keeping(evaluate, run, lambda folder: policy.save(actor, folder))
+        if evaluate and not run.newest_checkpoint():
             run.log(stage=name, step=0, cpu_seconds=0.0, **evaluate(0))
-        watch = Watch(name, 10, -(-updates // LOOKS), training.checkpoint_every, evaluate, lambda folder: save_actor(actor, folder))
+        watch = Watch(name, 10, -(-updates // LOOKS), training.checkpoint_every, evaluate, lambda folder: policy.save(actor, folder))
         plan = Plan(updates, tuning.learning_rate, accumulate=training.accumulate)
-        return fit(actor.model, batches, objective(actor, policy, tuning.reduction), plan, run, watch, machine)
+        return fit(policy.trained(actor), batches, objective(actor, policy, tuning.reduction), plan, run, watch, machine)
 
 
 def objective(actor: Actor, policy: Policy, reduction: str) -> Objective:
     """The policy's terms over sampled programs and L_ce over references, each a mean of its own over the update."""
     from ..fitting import Objective, program_tokens
     from ..formulas.policy_gradient import cross_entropy
-    from ..models.actor import program_log_probs
+    from ..models.actor import log_probs_of_states, program_log_probs, program_states, t5_of
 
     def sums(batch: Batch) -> Mapping[str, Tensor]:
-        log_probs = program_log_probs(actor.model, batch)  # one pass for all terms
         drawn, supervised = batch.mask & ~batch.supervised[:, None], batch.mask & batch.supervised[:, None]
-        return {**policy.terms(log_probs, batch, drawn), "loss_ce": cross_entropy(log_probs, supervised) * supervised.sum()}
+        value: dict[str, Tensor] = {}
+        if policy.beside:
+            model = t5_of(actor, "a module that learns beside the actor")
+            states = program_states(model, batch)  # one pass for all terms
+            log_probs = log_probs_of_states(model, states, batch)
+            value["loss_value"] = policy.beside.loss(states, batch, drawn)
+        else:
+            log_probs = program_log_probs(actor.model, batch)
+        return {**policy.terms(log_probs, batch, drawn), **value, "loss_ce": cross_entropy(log_probs, supervised) * supervised.sum()}
 
     def size(examples: Sequence[Example]) -> int:
         return program_tokens(examples) if reduction == "token-mean" else len(examples)
 
     def counts(part: Sequence[Example]) -> Mapping[str, int]:
         sampled, supervised = [e for e in part if not e.supervised], [e for e in part if e.supervised]
-        return {**dict.fromkeys(policy.names, program_tokens(sampled)), "loss_rl": size(sampled), "loss_ce": size(supervised)}
+        value = {"loss_value": sum(e.repeats * len(e.program) for e in sampled)} if policy.beside else {}
+        return {**dict.fromkeys(policy.names, program_tokens(sampled)), "loss_rl": size(sampled), **value, "loss_ce": size(supervised)}
 
     return Objective(sums, counts, {**policy.weights, "loss_ce": 1.0})
 
 
-def epoch(tuning: Tuning, sampled: Sequence[Example], references: Sequence[Example], number: int) -> Iterator[list[Example]]:
-    """Batches of one pass over the sampled programs, with references in each of them, or in turn with them."""
+def epoch(tuning: Tuning, sampled: Sequence[Example], references: Sequence[Example], number: int, shared: int = SHARED) -> Iterator[list[Example]]:
+    """Batches of one pass over the sampled programs, with references in each of them, or in turn with them.
+
+    `shared`: at most so many programs of a prompt side by side; 1 for an actor that reads the prompt for each of them.
+    """
     from ..tokens import epoch_batches
 
     def endless() -> Iterator[list[Example]]:
         turn = 0
         while True:
-            yield from epoch_batches(references, tuning.batch_tokens // 4, tuning.seed * 1_000_003 + number * 1_009 + turn, 2)
+            yield from epoch_batches(references, tuning.batch_tokens // 4, tuning.seed * 1_000_003 + number * 1_009 + turn, min(2, shared))
             turn += 1
 
     supervised = endless() if references else None
-    for batch in epoch_batches(sampled, tuning.batch_tokens, tuning.seed * 1_000_003 + number, SHARED):
+    for batch in epoch_batches(sampled, tuning.batch_tokens, tuning.seed * 1_000_003 + number, shared):
         if tuning.alternate:
             yield batch
             if supervised:

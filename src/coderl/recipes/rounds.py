@@ -16,13 +16,17 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from tyro.conf import OmitArgPrefixes
+
+from .finetuning import DEFAULT, Tuning
 
 if TYPE_CHECKING:
     from ..pipeline import Step, StepCost
     from ..store import RunDirectory
 
-Algorithm = Literal["coderl", "reinforce", "expert", "grpo", "rltf"]
+Algorithm = Literal["coderl", "reinforce", "leave-one-out", "expert", "grpo", "ppo", "rltf"]
 WITH_BASELINE = ("coderl", "reinforce", "rltf")
 
 
@@ -37,67 +41,82 @@ class Config:
     out: Path
     """folder to write; the model goes to OUT/actor"""
     algorithm: Algorithm = "coderl"
-    """how the actor learns: a stage `finetune ALGORITHM`"""
-    references: Path | None = None
-    """problems with reference solutions for the cross-entropy term (.jsonl)"""
-    validation: Path | None = None
-    """problems to judge greedy programs on (.jsonl); they choose the round whose actor is kept, nothing else"""
+    """how the actor learns: a stage `finetune ALGORITHM`; leave-one-out: `finetune reinforce` without greedy programs"""
+    variant: Literal["A", "B", "C", "D", "changes"] | None = None
+    """coderl only: as in `finetune coderl`; A and C do without a critic; default D"""
+    negative_weight: float = 0.1
+    """weight of negative relative returns; coderl and rltf only"""
     rounds: int = 4
     """how often the actor samples and learns"""
+    cpu_seconds: float | None = None
+    """begin another round only while the rounds so far and one more like the last fit into so many CPU seconds, --rounds at most"""
     problems_per_round: int = 400
     """problems that each round writes programs for"""
     samples: int = 8
     """programs for each problem"""
     temperature: float = 0.9
     """sampling temperature"""
-    epochs: float = 1.0
-    """passes over a round's programs"""
-    learning_rate: float = 5e-4
-    """peak learning rate in each round (AdamW, falls linearly to a tenth)"""
-    rl_weight: float = 1.0
-    """weight of L_rl beside L_ce"""
-    negative_weight: float = 0.1
-    """weight of negative relative returns; coderl and rltf only"""
-    critic: Literal["refresh", "frozen", "none"] = "refresh"
-    """coderl only: a new critic in each round, the first round's critic in all of them, or no critic"""
+    critic: Literal["refresh", "frozen"] = "refresh"
+    """a new critic in each round, or the first round's critic in all of them; variants with a critic only"""
     critic_updates: int = 100
     """optimiser steps of a critic"""
-    max_program_tokens: int = 128
-    """longest program in tokens"""
+    critic_prefix_weight: float = 1.0
+    """weight of predicting the outcome from every prefix too; 0: the paper's critic, which also learns from the references"""
     cores: int = 2
     """CPU cores to use"""
-    allow_unsandboxed: bool = False
-    """judge even where this machine offers no isolation (unsafe)"""
-    seed: int = 0
-    """seed of the order of the problems, of samples and of batches"""
+    tuning: Annotated[Tuning, OmitArgPrefixes] = DEFAULT
+    """how the actor learns in each round; the seed is also that of the order of the problems and of samples"""
 
 
 def main(config: Config) -> None:
     from ..errors import UsageError
-    from ..pipeline import finished_steps, run_steps
+    from ..pipeline import finished_steps
     from ..records import Problem
     from ..store import RunDirectory, manifest, read_records, write_records
-    from .demo import PRELOAD
 
     if config.temperature == 0 and config.algorithm in WITH_BASELINE:
         raise UsageError(f"--temperature is 0: every sample would be the greedy program, the baseline of {config.algorithm}; give more than 0")
-    chain = [step for number in range(1, config.rounds + 1) for step in Round(config, number).steps()]
+    chain = steps_of(config, config.rounds)
     begun = bool(finished_steps(chain, config.out))  # a folder made with other settings is refused before anything in it is touched
     run = RunDirectory(config.out)
     if run.complete:
         print(f"{config.out} is complete already; remove it, or choose another --out, to train again")
         return
     known = read_records(config.problems, Problem)
-    run.start(manifest(config, [path for path in (config.problems, config.references, config.validation) if path]), begun)
+    run.start(manifest(config, [path for path in (config.problems, config.tuning.references, config.tuning.validation) if path]), begun)
     for number, part in enumerate(shares([p.id for p in known], config), start=1):
         wanted = set(part)
         Round(config, number).folder.mkdir(parents=True, exist_ok=True)
         write_records(Round(config, number).problems, [p for p in known if p.id in wanted])
-    costs = run_steps(chain, config.out, config.cores, preload=PRELOAD)
-    chosen = summary(config, run, costs)
+    done, costs = run_rounds(config)
+    chosen = summary(config, done, run, costs)
     shutil.copytree(Round(config, chosen).actor, config.out / "actor", dirs_exist_ok=True)
     run.finish()
-    print(f"actor of round {chosen} of {config.rounds} -> {config.out / 'actor'}")
+    print(f"actor of round {chosen} of {done} -> {config.out / 'actor'}")
+
+
+def steps_of(config: Config, rounds: int) -> list[Step]:
+    """All steps of the first `rounds` rounds."""
+    return [step for number in range(1, rounds + 1) for step in Round(config, number).steps()]
+
+
+def run_rounds(config: Config) -> tuple[int, dict[str, StepCost]]:
+    """Run the rounds, all at once or, with a budget, one by one while another like the last fits in; returns their number and what each step cost."""
+    from ..pipeline import run_steps
+    from .demo import PRELOAD
+
+    if config.cpu_seconds is None:
+        return config.rounds, run_steps(steps_of(config, config.rounds), config.out, config.cores, preload=PRELOAD)
+    spent, done = 0.0, 0
+    costs: dict[str, StepCost] = {}
+    while done < config.rounds:
+        costs = run_steps(steps_of(config, done + 1), config.out, config.cores, preload=PRELOAD)
+        last, done = sum(cost.cpu_seconds for cost in costs.values()) - spent, done + 1
+        spent += last
+        if spent + last > config.cpu_seconds:
+            print(f"{done} rounds took {spent:.0f} of {config.cpu_seconds:.0f} CPU s; another would take about {last:.0f}")
+            break
+    return done, costs
 
 
 def shares(names: Sequence[str], config: Config) -> list[list[str]]:
@@ -110,7 +129,7 @@ def shares(names: Sequence[str], config: Config) -> list[list[str]]:
         part, deck = deck[:size], deck[size:]
         if len(part) < size:
             deck = list(names)
-            random.Random(f"rounds/{config.seed}/{turn}").shuffle(deck)
+            random.Random(f"rounds/{config.tuning.seed}/{turn}").shuffle(deck)
             turn += 1
             more = [name for name in deck if name not in set(part)][: size - len(part)]
             deck = [name for name in deck if name not in set(more)]
@@ -141,7 +160,7 @@ class Round:
 
     @property
     def with_critic(self) -> bool:
-        return self.config.algorithm == "coderl" and self.config.critic != "none"
+        return self.config.algorithm == "coderl" and self.config.variant not in ("A", "C")
 
     def file(self, name: str) -> Path:
         return self.folder / f"{name}.jsonl"
@@ -170,15 +189,19 @@ class Round:
     @property
     def seed(self) -> int:
         """Of samples and batches: another one in each round."""
-        return (self.config.seed * 1_000 + self.number) % 2**31
+        return (self.config.tuning.seed * 1_000 + self.number) % 2**31
 
     @property
     def _unsafe(self) -> tuple[str, ...]:
-        return ("--allow-unsandboxed",) if self.config.allow_unsandboxed else ()
+        return ("--allow-unsandboxed",) if self.config.tuning.allow_unsandboxed else ()
 
     @property
     def _judged(self) -> tuple[object, ...]:
         return ("--problems", self.problems, "--programs", self.file("programs"), "--verdicts", self.file("verdicts"))
+
+    @property
+    def _limits(self) -> tuple[object, ...]:
+        return ("--max-source-tokens", self.config.tuning.max_source_tokens, "--max-program-tokens", self.config.tuning.max_program_tokens)
 
     @property
     def _early(self) -> tuple[str, ...]:
@@ -187,7 +210,7 @@ class Round:
     def sample(self) -> tuple[str, ...]:
         c = self.config
         greedy = ("--greedy", self.file("greedy")) if c.algorithm in WITH_BASELINE else ()
-        drawn = ("-n", c.samples, "--temperature", c.temperature, "--max-program-tokens", c.max_program_tokens, "--workers", c.cores)
+        drawn = ("-n", c.samples, "--temperature", c.temperature, *self._limits, "--workers", c.cores)
         files = ("--model", self.start, "--problems", self.problems, "--out", self.file("programs"), "--verdicts", self.file("verdicts"), *greedy)
         return self._words("sample", *files, *drawn, *self._early, *self._unsafe, "--seed", self.seed)
 
@@ -197,35 +220,42 @@ class Round:
 
     def train_critic(self) -> tuple[str, ...]:
         c = self.config
-        size = ("--updates", c.critic_updates, "--batch-tokens", 4096, "--max-program-tokens", c.max_program_tokens)
-        more = ("--references", c.references) if c.references else ()
-        return self._words("train-critic", "--model", self.start, *self._judged, "--out", self.folder / "critic", *size, *more, "--seed", c.seed)
+        size = ("--updates", c.critic_updates, "--batch-tokens", 4096, *self._limits)
+        with_references = c.tuning.references and not c.critic_prefix_weight
+        more = ("--references", c.tuning.references) if with_references else ("--prefix-weight", c.critic_prefix_weight)
+        files = ("--model", self.start, *self._judged, "--out", self.folder / "critic")
+        return self._words("train-critic", *files, *size, *more, "--seed", c.tuning.seed)
 
     def score(self) -> tuple[str, ...]:
         c = self.config
         critic = (self.folder if c.critic == "refresh" else Round(c, 1).folder) / "critic" / "critic"
-        return self._words("score", "--critic", critic, *self._judged, "--out", self.file("scores"), "--max-program-tokens", c.max_program_tokens)
+        return self._words("score", "--critic", critic, *self._judged, "--out", self.file("scores"), *self._limits)
 
     def finetune(self) -> tuple[str, ...]:
-        c = self.config
+        c, t = self.config, self.config.tuning
         more: list[object] = ["--baseline", self.file("greedy_verdicts")] if c.algorithm in WITH_BASELINE else []
         more += ["--negative-weight", c.negative_weight] if c.algorithm in ("coderl", "rltf") else []
+        more += ["--variant", c.variant] if c.variant and c.algorithm == "coderl" else []
         more += ["--scores", self.file("scores")] if self.with_critic else []
-        more += ["--references", c.references] if c.references else []
-        more += ["--validation", c.validation] if c.validation else []
-        size = ("--epochs", c.epochs, "--learning-rate", c.learning_rate, "--rl-weight", c.rl_weight, "--max-program-tokens", c.max_program_tokens)
-        files = ("--model", self.start, *self._judged, "--out", self.folder / "tuned")
-        return self._words("finetune", c.algorithm, *files, *more, *size, *self._unsafe, "--seed", self.seed)
+        more += ["--reference", c.model] if c.algorithm == "ppo" else []  # the warm start; the value head comes with the actor of the round before
+        more += ["--references", t.references] if t.references else []
+        more += ["--validation", t.validation, "--keep", t.keep] if t.validation else []
+        more += [] if t.scaled else ["--no-scaled"]
+        more += ["--alternate"] if t.alternate else []
+        size = ("--epochs", t.epochs, "--learning-rate", t.learning_rate, "--rl-weight", t.rl_weight, "--batch-tokens", t.batch_tokens)
+        files = ("--model", self.start, *self._judged, "--out", self.folder / "tuned", "--reduction", t.reduction, *self._limits)
+        stage = "reinforce" if c.algorithm == "leave-one-out" else c.algorithm
+        return self._words("finetune", stage, *files, *more, *size, *self._unsafe, "--seed", self.seed)
 
 
-def summary(config: Config, run: RunDirectory, costs: dict[str, StepCost]) -> int:
+def summary(config: Config, rounds: int, run: RunDirectory, costs: dict[str, StepCost]) -> int:
     """Log and print what each round gave; returns the round whose actor is kept (0: none was better than the start)."""
     from ..store import RunDirectory
 
-    best, chosen = -1.0, config.rounds
+    best, chosen = -1.0, rounds
     run.keep_metrics(lambda line: line.get("stage") != "rounds")
     spent = 0.0
-    for number in range(1, config.rounds + 1):
+    for number in range(1, rounds + 1):
         lines = RunDirectory(Round(config, number).folder / "tuned").metrics()
         spent += sum(cost.cpu_seconds for name, cost in costs.items() if name.endswith(f"-{number}"))
         looks = [line for line in lines if "validation/greedy" in line]
@@ -235,14 +265,16 @@ def summary(config: Config, run: RunDirectory, costs: dict[str, StepCost]) -> in
         signal = next((line for line in lines if line.get("stage") == "signal"), {})
         shown: dict[str, Any] = {name: round(float(signal[name]), 4) for name in ("zero", "positive", "value") if name in signal}
         if looks:
-            shown |= _look(looks[-1])
-            if looks[-1]["validation/greedy"] >= best:
-                best, chosen = looks[-1]["validation/greedy"], number
+            kept = next((line["at"] for line in lines if line.get("stage") == "kept"), looks[-1]["step"])
+            look = next(line for line in looks if line["step"] == kept)  # of the actor that the next round starts from
+            shown |= _look(look)
+            if look["validation/greedy"] >= best:
+                best, chosen = look["validation/greedy"], number
         run.log(stage="rounds", step=number, cpu_seconds=round(spent, 1), **shown)
-        words = ", ".join(f"{name} {100 * value:.1f} %" for name, value in shown.items())
+        words = ", ".join(f"{name} {100 * value:.1f} %" for name, value in shown.items() if not name.startswith("actor/"))
         print(f"round {number}: {words}; {spent:.0f} CPU s so far")
     return chosen
 
 
 def _look(line: dict[str, Any]) -> dict[str, float]:
-    return {name: value for name, value in line.items() if name.startswith(("validation/", "outcome/"))}
+    return {name: value for name, value in line.items() if name.startswith(("validation/", "outcome/", "actor/"))}

@@ -34,7 +34,7 @@ class Config:
     out: Path
     """run directory to write; the model goes to OUT/actor"""
     model: Path | None = None
-    """start from this model directory; without it a small T5 starts from random weights"""
+    """start from this model directory (T5 family or decoder-only); without it a small T5 starts from random weights"""
     validation: Path | None = None
     """problems to judge greedy programs on now and then (.jsonl); only looked at, never trained on"""
     vocabulary: int = 1024
@@ -89,7 +89,8 @@ def main(config: Config) -> None:
     actor = load_actor(config.model) if config.model else fresh_actor(config, problems)
     machine.say(f"actor: {actor.parameters / 1e6:.2f} million parameters, vocabulary {actor.model.config.vocab_size}, seed {config.seed}")
     if machine.lead:
-        run.start(manifest(config, [path for path in (config.problems, config.validation) if path]))
+        data = manifest(config, [path for path in (config.problems, config.validation) if path])
+        run.start(data | {"validation_problems": len(validation)})
     result = warm_start(config, actor, problems, validation, run, machine)
     finish(run, machine, lambda folder: save_actor(actor, folder), "actor")
     machine.say(f"{result['updates']:.0f} updates in {result['cpu_seconds']:.0f} CPU s -> {run / 'actor'}")
@@ -134,8 +135,9 @@ def warm_start(
     plan = Plan(config.updates, config.learning_rate, config.cpu_seconds, muon=muon, accumulate=config.training.accumulate)
     settings = Settings(Decoding(temperature=0, max_tokens=config.max_program_tokens), config.seed, config.max_source_tokens)
     objective = Objective(sums, lambda part: {"loss": program_tokens(part)}, {"loss": 1.0})
+    shared = config.shared if actor.shares_prompts else 1
     batches = Batches(
-        lambda epoch: epoch_batches(examples, config.batch_tokens, config.seed * 1_000_003 + epoch, config.shared),
+        lambda epoch: epoch_batches(examples, config.batch_tokens, config.seed * 1_000_003 + epoch, shared),
         actor.tokenizer.pad_token_id,
         config.seed,
     )
