@@ -75,7 +75,7 @@ class Channel:
         return order == GO_ON
 
     def next_job(self):
-        """The text of another job; None when the server is gone. Only for a child that has run nothing."""
+        """The text of another job; None when the server is gone. Only for a child that has run nothing, or tame programs."""
         try:
             return receive(self.orders, FRAME.unpack(receive(self.orders, FRAME.size))[0])
         except Gone:

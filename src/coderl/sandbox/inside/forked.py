@@ -1,7 +1,7 @@
 """A forked child as a process: its pipes, its clock, its end. What it says and how long it may take is for `run.py`.
 
-It is made for one program. When that one does not compile, nothing of it has run, and the child can take the next one instead: a fork,
-and the pages that both sides copy after it, are most of what such a program costs.
+It is made for one program. When that one does not compile, nothing of it has run; when it is tame (`tame.py`), it has left nothing behind.
+Then the child can take the next one instead: a fork, and the pages that both sides copy after it, are most of what such a program costs.
 """
 
 import gc

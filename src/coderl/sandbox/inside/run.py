@@ -29,24 +29,24 @@ class Run:
     def __init__(self, server, job, fork, first):
         self.server, self.job, self.fork, self.clock, self.test, self.phase = server, job, fork, fork.clock, first, "compile"
         self.first, self.buffer, self.open = first, bytearray(), True
-        self.unused, self.shared, self.again, self.held, self.cpu = False, False, False, False, 0.0
+        self.kept, self.shared, self.again, self.held, self.cpu = False, False, False, False, 0.0
         self.pause, self.lined = channel.pause(job), "line" in job
         self.poll = select.poll()
         self.poll.register(fork.bell, select.POLLIN)
         self.poll.register(server.handle, select.POLLIN)
 
     def watch(self):
-        """Until the program is over. Returns the test at which a new fork goes on, or None when the job is over. `unused` says then
-        whether the child has run nothing and waits for another job; else it has ended."""
+        """Until the program is over. Returns the test at which a new fork goes on, or None when the job is over. `kept` says then
+        whether the child waits for another job; else it has ended."""
         try:
             following = self.loop()
             self.server.flush()
             return following
         finally:
-            if not self.unused:
+            if not self.kept:
                 self.end()
                 self.fork.close()
-            self.cpu = (self.clock.total() if self.unused else self.fork.cpu) - self.fork.before
+            self.cpu = (self.clock.total() if self.kept else self.fork.cpu) - self.fork.before
 
     def loop(self):
         while True:
@@ -173,7 +173,7 @@ class Run:
             if status != "ok" or self.lined:  # that all is well is news only for who waits to make the first call
                 self.server.say({"event": phase, "test": self.test, "status": status, "cpu": round(cpu, 6), **fields}, blob)
                 if phase == "compile":
-                    self.unused = fields.get("again") is True and self.fit()
+                    self.kept = fields.get("again") is True and self.fit()
                 elif status != "ok" and fields["type"] not in channel.LIMITS:
                     self.stays()
             self.phase = "test" if phase == "load" or self.job["mode"] == "stdin" else "load"
@@ -187,9 +187,9 @@ class Run:
 
     def stays(self):
         """The program is over: does its process take another one? It has said so itself, before anything ran in it that is not tame."""
-        self.unused = self.shared and self.job["more"] and self.fit()
-        self.fork.used = self.fork.used or self.unused
-        return self.unused
+        self.kept = self.shared and self.job["more"] and self.fit()
+        self.fork.used = self.fork.used or self.kept
+        return self.kept
 
     def fit(self):
         return self.fork.jobs < KEPT_JOBS and self.fork.clock.total() - self.fork.before < KEPT_SECONDS

@@ -38,7 +38,7 @@ class Server:
         self.trace = os.memfd_create("trace")
         faulthandler.register(TRACE_SIGNAL, file=self.trace, all_threads=False)
         self.numpy_tried, self.outbox = False, []
-        self.spare: Forked | None = None  # a child that has run nothing and waits for another program
+        self.spare: Forked | None = None  # a child that waits for another program
         self.ears = select.poll()
         self.ears.register(handle, select.POLLIN)
         child.CHILD.filter = seccomp.ChildFilter() if self.secure else None
@@ -96,7 +96,7 @@ class Server:
             run = Run(self, job, self.forked(need(job), body, first, line, job["more"]), first)
             first = run.watch()
             spent += run.cpu
-            if run.unused:
+            if run.kept:
                 self.spare = run.fork
             else:
                 self.clean()
