@@ -434,7 +434,7 @@ def start(body, first, pipes, close, limits, streams, line):
         while body is not None:
             job = from_text(body.decode())
             CHANNEL.open(reports, bell, orders, pause(job))
-            CHILD.take(job, CHANNEL, streams, line).run(first)
+            CHILD.take(job, CHANNEL, streams if job["mode"] == "stdin" else None, line).run(first)
             body, first = CHANNEL.next_job(), 0
     except BaseException as error:
         try:

@@ -53,7 +53,12 @@ def need(job):
     the last resort only (`run.py` holds to the second), so it is the same for about as many tests."""
     tests = _STEP * math.ceil((job.get("fed", job["tests"]) + 2) / _STEP)
     cpu = int(job["cpu_seconds"] * tests + KEPT_JOBS * KEPT_SECONDS) + 2
-    return job["mode"] == "stdin", job["memory_bytes"], cpu, job["file_bytes"]
+    return job["mode"] == "stdin" or job["more"], job["memory_bytes"], cpu, job["file_bytes"]
+
+
+def serves(made, wanted):
+    """Is a child that was made for one `need` fit for another? It may have files that it does not use."""
+    return made[0] >= wanted[0] and made[1:] == wanted[1:]
 
 
 class Forked:

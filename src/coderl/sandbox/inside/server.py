@@ -17,7 +17,7 @@ import sys
 import time
 
 from . import child, kernel, rehearsal, seccomp, tame
-from .forked import KEPT_BYTES, LIMITED, Forked, need
+from .forked import KEPT_BYTES, LIMITED, Forked, need, serves
 from .frames import receive_message, send_events
 from .run import TRACE_SIGNAL, Run
 from .warmth import load_numpy
@@ -107,7 +107,7 @@ class Server:
         """A child with that job: the one that was kept if it is fit for it, or a new one."""
         spare, self.spare = self.spare, None
         if spare is not None:
-            if spare.wanted == wanted and line is None and len(body) <= KEPT_BYTES:
+            if serves(spare.wanted, wanted) and line is None and len(body) <= KEPT_BYTES:
                 try:
                     spare.tell(body)
                     return spare
