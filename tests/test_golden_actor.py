@@ -63,6 +63,7 @@ def as_batch(values: dict[str, Tensor]) -> Batch:
         old_values=torch.zeros(values["labels"].shape),
         value_targets=torch.zeros(values["labels"].shape),
         repeats=torch.ones(size, dtype=torch.long),
+        numbers=torch.full((size,), -1),
     )
 
 

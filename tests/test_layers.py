@@ -34,9 +34,16 @@ FLOORS: dict[str, int] = {
     "sampling": 3,
     "grading": 3,
     "scoring": 3,
+    "frozen": 3,
+    "ranking": 3,
     "standins": 3,
     "critic_quality": 3,
     "signals": 3,
+    "repair": 3,
+    "selection": 3,
+    "solving": 3,
+    "handed_in": 3,
+    "crew": 3,
     "rollouts": 3,
     "fitting": 3,
     "machine": 3,
@@ -55,8 +62,8 @@ FLOORS: dict[str, int] = {
     "cli": 5,
     "__main__": 5,
 }
-# The report stage is a recipe that calls the report folder, floor 5, when it runs.
-UPWARD = {("recipes.report", "report")}
+# The report stage is a recipe that calls the report folder, floor 5, when it runs; `coderl.solve` is imported when it is asked for.
+UPWARD = {("recipes.report", "report"), ("", "solving")}
 HEAVY = {"torch", "transformers", "tokenizers", "safetensors", "plotly", "scipy", "rich"}
 PURE = {"__future__", "collections", "dataclasses", "functools", "itertools", "math", "typing", "numpy", "scipy", "torch"}
 NAMES_NOT_WANTED = {"utils", "util", "common", "helpers", "helper", "misc", "manager", "base"}

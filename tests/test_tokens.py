@@ -17,6 +17,7 @@ from coderl.tokens import (
     longer_than,
     token_texts,
     train_tokenizer,
+    whole_text,
 )
 
 CODE = "def f(nums):\n    return [x * 2 for x in nums if x % 3 == 0]\n\n\tprint('a  b')  # ünïcode → ☃ \u200b\n"
@@ -45,6 +46,16 @@ def test_half_a_character_is_shown_with_its_end(tokenizer):
     texts = token_texts(tokenizer, ids)
     assert len(texts) == len(ids) and "".join(texts) == decode(tokenizer, ids)
     assert texts[0] == "" and "☃" in texts
+
+
+@pytest.mark.parametrize("text", ["a☃b☃", "日本語", "plain", "\ufffd is a character too", ""])
+def test_a_prefix_never_ends_within_a_character(tokenizer, text):
+    ids = tokenizer.encode(text, add_special_tokens=False)
+    for length in range(len(ids) + 1):
+        kept = whole_text(tokenizer, ids, length)
+        assert kept <= length and text.startswith(decode(tokenizer, ids[:kept]))
+        assert kept == length or not text.startswith(decode(tokenizer, ids[:length]))  # no token is given up without need
+    assert whole_text(tokenizer, ids, len(ids)) == len(ids)
 
 
 def test_codet5_files_load_and_round_trip(data_dir):

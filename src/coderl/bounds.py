@@ -50,8 +50,15 @@ BOUNDS: dict[str, Bound] = {
     "value_epochs": Bound(0, MOST_FLOAT),
     "value_weight": Bound(0, MOST_FLOAT),
     "clip_low": Bound(0, 1, closed=False),
+    "refine_rounds": Bound(0, MOST_WHOLE),
+    "repair_rounds": Bound(0, MOST_WHOLE),
+    "cut_below": Bound(0, 1),
     "top_p": Bound(0, 1, closed=False),
     "held_out": Bound(0, 0.5),
+    "real_share": Bound(0, 1),
+    "discount": Bound(0, 1, closed=False),
+    "advantage_weight": Bound(0, MOST_FLOAT),
+    "ce_weight": Bound(0, MOST_FLOAT),
     "vocabulary": Bound(261, MOST_WHOLE),  # 256 bytes and 5 special tokens
 }
 

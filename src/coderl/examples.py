@@ -98,17 +98,26 @@ def judged_examples(tokenizer: PreTrainedTokenizerBase, problems: Mapping[str, P
     Raises:
         DataError: a program answers a problem that is not there.
     """
+    examples, truncation = program_examples(tokenizer, problems, [one.program for one in judged], limits)
+    labels = [verdict.outcome.label for _, verdict in judged if verdict.outcome is not None]
+    assert len(labels) == len(examples)
+    return Examples([example._replace(label=label) for example, label in zip(examples, labels, strict=True)], truncation)
+
+
+def program_examples(tokenizer: PreTrainedTokenizerBase, problems: Mapping[str, Problem], programs: Sequence[Program], limits: Limits) -> Examples:
+    """One example for each program, in equal order; no label says anything.
+
+    Raises:
+        DataError: a program answers a problem that is not there.
+    """
     prompts, examples, long = _Prompts(tokenizer, limits.source), [], 0
-    for program, verdict in judged:
+    for program in programs:
         if program.problem not in problems:
             raise DataError(f"a program answers problem {program.problem!r}, which the problems file lacks; give the file it was sampled from")
         ids, cut = program_ids(tokenizer, program, limits.program)
         long += cut
-        assert verdict.outcome is not None
-        examples.append(
-            Example(key=program.problem, prompt=prompts(problems[program.problem]), program=ids, label=verdict.outcome.label, supervised=False)
-        )
-    return Examples(examples, Truncation(prompts.cut, long, len(judged)))
+        examples.append(Example(key=program.problem, prompt=prompts(problems[program.problem]), program=ids, supervised=False))
+    return Examples(examples, Truncation(prompts.cut, long, len(programs)))
 
 
 def labelled_for(examples: Sequence[Example], outcomes: int) -> list[Example]:

@@ -104,6 +104,7 @@ class Example(NamedTuple):
     old_values: tuple[float, ...] | None = None  # V(s_t) before the actor learnt (PPO)
     value_targets: tuple[float, ...] | None = None  # what the value head is fitted to (PPO)
     repeats: int = 1  # how often the program was drawn, where equal ones are merged and a loss asks
+    number: int = -1  # its place among a stage's examples, where the stage keeps more about them than is here
 
 
 class Batch(NamedTuple):
@@ -111,7 +112,8 @@ class Batch(NamedTuple):
 
     Shapes: `prompts` (P, S) long, `prompt_mask` (P, S) bool, `row_prompt` (B,) long: which prompt a program answers,
     `labels` (B, T) long with -100 behind the end, `mask` (B, T) bool, `weights` (B, T) float, `outcomes` (B,) long,
-    `supervised` (B,) bool, `old_log_probs` and what follows (B, T) float, 0 where they are not known, `repeats` (B,) long.
+    `supervised` (B,) bool, `old_log_probs` and what follows (B, T) float, 0 where they are not known, `repeats` (B,) long,
+    `numbers` (B,) long, -1 where there is none.
     """
 
     prompts: Tensor
@@ -127,6 +129,7 @@ class Batch(NamedTuple):
     old_values: Tensor
     value_targets: Tensor
     repeats: Tensor
+    numbers: Tensor
 
 
 def encode_prompt(tokenizer: PreTrainedTokenizerBase, text: str, limit: int, tail: int = 24) -> tuple[tuple[int, ...], bool]:
@@ -179,6 +182,17 @@ def token_texts(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> tuple
     return tuple(texts)
 
 
+def whole_text(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int], length: int) -> int:
+    """The longest prefix of at most `length` tokens whose text is a beginning of the program's: no character is cut in two.
+
+    Byte-level BPE may split a character over tokens; half of one decodes to U+FFFD, which the whole program does not have there.
+    """
+    whole = decode(tokenizer, ids)
+    while length > 0 and not whole.startswith(decode(tokenizer, ids[:length])):
+        length -= 1
+    return length
+
+
 def pad(rows: Sequence[Sequence[int]], value: int) -> tuple[Tensor, Tensor]:
     """Rows of ids to a (B, T) long tensor padded with `value` on the right, and its (B, T) bool mask."""
     if not rows:
@@ -215,6 +229,7 @@ def collate(examples: Sequence[Example], pad_id: int) -> Batch:
         old_values=rows_by_token([e.old_values for e in examples], labels.shape),
         value_targets=rows_by_token([e.value_targets for e in examples], labels.shape),
         repeats=torch.tensor([e.repeats for e in examples]),
+        numbers=torch.tensor([e.number for e in examples]),
     )
 
 

@@ -89,7 +89,27 @@ class ReleasedHead(nn.Module):
         return CriticOutput(token_logits.amax(dim=1), token_logits)
 
 
-Head = PaperHead | ReleasedHead
+class PrefixHead(nn.Module):
+    """û_t = softmax(Linear(max_{i <= t} h_i)): the paper's whole-program reading of every prefix w_1..w_t, which is what training taught.
+
+    Another reading of eq. (11) than `PaperHead`'s token values, whose single states no loss has ever looked at alone. The last token's value
+    is that of the whole program. Never saved: `reading_prefixes` makes one out of a critic's own layer.
+    """
+
+    kind: ClassVar[str] = "prefix"
+    reads_own_token: ClassVar[bool] = True
+
+    def __init__(self, linear: nn.Linear) -> None:
+        super().__init__()
+        self.linear = linear
+
+    def forward(self, states: Tensor, mask: Tensor) -> CriticOutput:
+        """states (B, T, d), mask (B, T) bool."""
+        so_far = states.masked_fill(~mask[..., None], -torch.inf).cummax(dim=1).values
+        return CriticOutput(self.linear(masked_max(states, mask)), self.linear(so_far))
+
+
+Head = PaperHead | ReleasedHead | PrefixHead
 
 
 class Critic(nn.Module):
@@ -174,6 +194,17 @@ def critic_from_actor(actor: T5ForConditionalGeneration, head: type[PaperHead] |
     critic = critic_from_config(actor.config, head, outcomes, seed)
     _load_body(critic.body, actor.state_dict(), "the actor")
     return critic.to(actor.device)
+
+
+def reading_prefixes(critic: Critic) -> Critic:
+    """The same critic, body and layer shared, whose token values are its whole-program reading of each prefix.
+
+    Raises:
+        ModelError: the critic has the released head.
+    """
+    if not isinstance(critic.head, PaperHead):
+        raise ModelError(f"the critic has a {critic.head.kind} head; prefixes are read as whole programs by a paper head only")
+    return Critic(critic.body, PrefixHead(critic.head.linear), critic.outcomes).eval()
 
 
 def save_critic(critic: Critic, directory: str | Path) -> None:

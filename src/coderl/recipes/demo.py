@@ -191,18 +191,8 @@ class Chain(NamedTuple):
         sample = words("sample", "--model", p.actor("warm-start"), "--problems", p.problems("train_tests_only"), *drawn, *judged, *self.seed)
         greedy = self.grade("train_tests_only", p.samples("greedy"), p.samples("greedy_verdicts"), cores)
         size = ("--updates", s.critic_updates, "--learning-rate", s.critic_rate, "--batch-tokens", 4096)
-        critic = words(
-            "train-critic",
-            "--model",
-            p.actor("warm-start"),
-            *self.of_samples(),
-            "--out",
-            p.folder / "critic",
-            *size,
-            "--references",
-            p.problems("train"),
-            *self.seed,
-        )
+        files = ("--model", p.actor("warm-start"), *self.of_samples(), "--out", p.folder / "critic")
+        critic = words("train-critic", *files, "--prefix-weight", 1, *size, *self.seed)
         score = words("score", "--critic", p.folder / "critic" / "critic", *self.of_samples(), "--out", p.samples("scores"))
         return [
             Step("sample", "the actor writes programs for problems that have only tests, and unit tests judge them", sample, ("warm-start",), cores),

@@ -33,6 +33,8 @@ class Config:
     """the k of pass@k; every problem needs at least that many samples"""
     examples: Path | None = None
     """verdicts of the same programs on the example tests (`coderl grade --tests example`); adds n@k for each n of --k"""
+    ranked: Path | None = None
+    """ranked.jsonl of `coderl critic-sample`, whose final programs the verdicts are of; adds n@all by its rule for each n of --k"""
     pool: int | None = None
     """the k of n@k, in samples; without it, the smallest number of samples that a problem has"""
     greedy: Path | None = None
@@ -49,7 +51,9 @@ class Config:
 
 def main(config: Config) -> None:
     from ..evaluation import compare, evaluate, read_results
+    from ..handed_in import Ranked, by_rule
 
+    inputs = (config.problems, config.verdicts, config.examples, config.greedy, config.ranked, config.compare)
     other = None if config.compare is None else read_results(config.compare)
     results = evaluate(
         read_records(config.problems, Problem),
@@ -61,8 +65,10 @@ def main(config: Config) -> None:
         name=config.name or _name_of(config.out),
         pool=config.pool,
         allow_missing=config.allow_missing,
-        manifest=manifest(config, [p for p in (config.problems, config.verdicts, config.examples, config.greedy, config.compare) if p]),
+        manifest=manifest(config, [p for p in inputs if p]),
     )
+    if config.ranked is not None:
+        results["by_rule"] = by_rule(read_records(config.ranked, Ranked), read_records(config.verdicts, Verdict), config.k, config.seed)
     _write(config.out, results)
     print_results(results)
     if other is not None:
@@ -123,6 +129,10 @@ def _notes(results: Mapping[str, Any]) -> list[str]:
     if group.get("n@k"):
         other = ", ".join(f"{key} {_cell(score['fallback'])}" for key, score in group["n@k"].items())
         lines.append(f"n@k submits nothing when no sample passes the example tests; submitting random ones then: {other}")
+    if "by_rule" in results:
+        chosen = results["by_rule"]
+        scores = ", ".join(f"{name} {_cell(score)}" for name, score in chosen.items() if name.endswith("@all"))
+        lines.append(f"programs chosen by the rule {chosen['rule']!r} among those that pass the example tests: {scores}")
     if group.get("without_examples"):
         lines.append(f"{group['without_examples']} problems have no example tests: all their samples survive the filter")
     if group.get("example_harness_errors"):

@@ -35,6 +35,8 @@ class Config:
     """verdicts of these programs (`coderl grade`)"""
     scores: Path | None = None
     """token values of these programs (`coderl score`)"""
+    tree: str | None = None
+    """instead: the page of one problem's search, by its id; --programs and --verdicts: programs.jsonl and examples.jsonl of critic-sample"""
     limit: int = 2000
     """programs on the page at most; more are thinned out evenly over outcome and difficulty"""
     title: str = "coderl report"
@@ -45,9 +47,26 @@ def main(config: Config) -> None:
     from ..evaluation import read_results
     from ..report.page import write_report
 
+    if config.tree is not None:
+        _write_tree(config, config.tree)
+        return
     results = [read_results(path) for path in config.results]
     write_report(config.out, title=config.title, results=results, runs=config.runs, browser=_browser(config))
     print(f"wrote {config.out} ({config.out.stat().st_size / 1e6:.1f} MB); it opens in any browser, without network")
+
+
+def _write_tree(config: Config, name: str) -> None:
+    from ..report.search_tree import tree_page
+    from ..store import atomic_write
+
+    if config.problems is None or config.programs is None:
+        raise UsageError("--tree needs --problems and --programs; give the problems file and programs.jsonl of critic-sample")
+    known = {p.id: p for p in read_records(config.problems, Problem)}
+    if name not in known:
+        raise UsageError(f"--tree is {name!r}, which is not among the {len(known)} problems of {config.problems} (such as {next(iter(known))!r})")
+    examples = [] if config.verdicts is None else read_records(config.verdicts, Verdict)
+    atomic_write(config.out, tree_page(known[name], read_records(config.programs, Program), examples))
+    print(f"wrote {config.out}; it opens in any browser, without network")
 
 
 def _browser(config: Config) -> BrowserData | None:

@@ -17,12 +17,14 @@ codeplan.py     the same for tests that are code; assertions.py turns `assert f(
 testcode.py     which other test code may run apart from the program; relay.py runs it so, and checker functions
 line.py         what the judge and one sandboxed process say to each other during such a test
 comparators.py  when a result equals the expected one: strict, apps
+behaviour.py    what programs give where nobody knows what is right, to be compared with each other
 forkserver.py   start, feed and end one sandbox process
 tiers.py        which isolation this machine gives: found out by trying
 inside/         what runs in the sandbox
 """
 
+from .behaviour import behaviours
 from .judge import Judge
 from .limits import Limits
 
-__all__ = ["Judge", "Limits"]
+__all__ = ["Judge", "Limits", "behaviours"]

@@ -146,6 +146,13 @@ class Judge:
         """Raises ProblemError, without running anything, for a problem that cannot be judged."""
         self._plan(problem, tests)
 
+    def submit(self, trial: Trial) -> Future[Verdict]:
+        """The verdict to come of a program with its plan, which may be one's own (behaviour.py)."""
+        self._count(1)
+        future = self._pool.submit(self._judge, trial)
+        future.add_done_callback(lambda done: self._count(-1) if done.cancelled() else None)
+        return future
+
     def _submit(
         self, problem: Problem, program: Program, tests: str, stop: bool, known: OrderedDict[tuple[int, str], tuple[Problem, Future[Verdict]]]
     ) -> Future[Verdict]:
@@ -153,9 +160,7 @@ class Judge:
         code = program_text(problem, program)
         key = (id(problem), _normalised(code))
         if key not in known:  # the problem is kept beside its verdict: while it is, no other one has its id
-            self._count(1)
-            known[key] = problem, self._pool.submit(self._judge, Trial(problem, plan, code, stop))
-            known[key][1].add_done_callback(lambda future: self._count(-1) if future.cancelled() else None)
+            known[key] = problem, self.submit(Trial(problem, plan, code, stop))
             if len(known) > _REMEMBERED:
                 known.popitem(last=False)
         return known[key][1]
