@@ -2,6 +2,10 @@
 
 import ast
 import builtins
+import collections
+import math
+import time
+import typing
 
 import pytest
 
@@ -164,11 +168,17 @@ def test_no_other_built_in_name_is_to_be_had(form: str) -> None:
 
 
 def test_names_that_the_tester_gives() -> None:
-    import collections
-    import math
-    import time
-
-    found = given({"time": time, "math": math, "sqrt": math.sqrt, "Counter": collections.Counter, "List": list, "heappush": 5, "collections": math})
+    found = given(
+        {
+            "time": time,
+            "math": math,
+            "sqrt": math.sqrt,
+            "Counter": collections.Counter,
+            "List": vars(typing)["List"],
+            "heappush": 5,
+            "collections": math,
+        }
+    )
     for code in ("print(sqrt(4), math.pi)", "import math\nmath.pi", "from collections import Counter\nCounter('x')", "def f(x: List[int]): pass"):
         assert is_tame(code, found), code
     for code in (
