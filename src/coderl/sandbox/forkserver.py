@@ -26,7 +26,7 @@ START_SECONDS, GRACE_SECONDS = 60.0, 15.0
 SCRATCH_BYTES = 64 << 20
 _ENTRY = Path(__file__).parent / "inside" / "__main__.py"
 # What of a job the fork server must know; the rest is for the child alone.
-_FOR_SERVER = ("mode", "stop", "waits", "numpy", "fed", "cpu_seconds", "wall_seconds", "memory_bytes", "output_bytes", "file_bytes")
+_FOR_SERVER = ("mode", "stop", "waits", "more", "numpy", "fed", "cpu_seconds", "wall_seconds", "memory_bytes", "output_bytes", "file_bytes")
 _ENVIRONMENT = {
     "PATH": "/usr/bin:/bin",
     "HOME": "/tmp",

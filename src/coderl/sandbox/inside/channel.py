@@ -16,6 +16,9 @@ RANG = 256  # added to the event of a report behind which the bell rings
 LOST_CHANNEL = 97  # exit code of a child that cannot report
 FINE = {"status": "ok"}
 FINE_TEXT = json.dumps(FINE).encode()
+SHARED = {"status": "ok", "shared": True}  # of a program that compiles and may share its process
+LIMITS = "MemoryLimit", "OutputLimit"  # a process in which one was hit takes no other program
+GO_ON, OVER = b"!", b"."
 _QUIET = 1 << 14  # bytes
 
 
@@ -61,16 +64,18 @@ class Channel:
         except OSError:
             self.exit(LOST_CHANNEL)
 
-    def wait(self):
-        """Until the judge has looked at the first test and found it passed; else this process is ended here."""
+    def go_on(self):
+        """Wait until the judge has looked at the first test. True: it has passed. Where it has not, only a process that may be shared is told."""
         try:
-            if not self.read(self.orders, 1):
-                self.exit(LOST_CHANNEL)
+            order = self.read(self.orders, 1)
         except OSError:
+            order = b""
+        if not order:
             self.exit(LOST_CHANNEL)
+        return order == GO_ON
 
     def next_job(self):
-        """The text of another job; None when the server is gone. Only for a child that has run nothing."""
+        """The text of another job; None when the server is gone. Only for a child that has run nothing, or tame programs."""
         try:
             return receive(self.orders, FRAME.unpack(receive(self.orders, FRAME.size))[0])
         except Gone:

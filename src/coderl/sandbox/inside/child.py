@@ -21,8 +21,8 @@ import threading
 import types
 from typing import Any
 
-from . import remote, values
-from .channel import COMPILED, FINE, FINE_TEXT, HEADER, LOADED, LOST_CHANNEL, RANG, TESTED, Channel, pause
+from . import remote, tame, values
+from .channel import COMPILED, FINE, FINE_TEXT, HEADER, LIMITS, LOADED, LOST_CHANNEL, RANG, SHARED, TESTED, Channel, pause
 from .text import from_text
 
 FILENAME = "<program>"
@@ -101,7 +101,8 @@ class Child:
         self.set_recursion = sys.setrecursionlimit
         self.encode, self.decode, self.exit = values.encode, values.decode, os._exit
         self.quiet = null_streams()
-        self.filter, self.null, self.apps_names = None, -1, {}  # set by the server
+        self.filter, self.null, self.apps_names, self.found = None, -1, {}, tame.NOTHING  # set by the server
+        self.depth, self.used = sys.getrecursionlimit(), False  # `used`: tame programs have run in this process
 
     def take(self, job, channel, streams, line):
         self.job, self.channel, self.streams = job, channel, streams
@@ -109,7 +110,7 @@ class Child:
         self.line: Any = None if line is None else remote.Line(line, lambda exit=os._exit: exit(LOST_CHANNEL))
         self.limit, self.draws = job["output_bytes"], "random" in job["code"]
         self.opens_files = "open(" in job["code"] or "FileIO(" in job["code"]
-        self.recursion = sys.getrecursionlimit() + depth() + 2
+        self.recursion = self.depth + depth() + 2
         return self
 
     def names(self):
@@ -119,7 +120,7 @@ class Child:
         return {**self.apps_names, "np": sys.modules["numpy"]} if "numpy" in sys.modules else self.apps_names
 
     def run(self, first):
-        """All tests from number `first` on. Returns only when the program does not compile and nothing has been run: another one may come."""
+        """All tests from number `first` on. Returns only when another program may come: this one did not compile, or was tame."""
         try:
             code, wrapped = compile_program(self.job["code"], self.job["wrap"])
         except BaseException as error:
@@ -128,12 +129,37 @@ class Child:
             if again:
                 return
             self.exit(0)
-        self.channel.send(COMPILED, first, FINE)
+        self.shared = not wrapped and self.may_share()
+        if self.used and not self.shared:
+            self.channel.send(COMPILED, first, {"status": "apart"}, due=True)
+            return  # and wait for the end
+        self.channel.send(COMPILED, first, SHARED if self.shared else FINE)
         if self.streams is None:
             self.run_calls(code, first)
         else:
             self.run_streams(code, wrapped, first)
-        self.exit(0)
+        self.leave()
+
+    def may_share(self):
+        """May other tame programs run in this process after this one, or before it?"""
+        job = self.job
+        if not (self.used or job["more"]) or job["numpy"] or self.line is not None:
+            return False
+        if self.streams is None and not all("calls" in test for test in job["tests"]):
+            return False
+        return tame.is_tame(job["code"], self.found if job["names"] else tame.NOTHING)
+
+    def leave(self):
+        """A program is over: so is its process, or what it left is dropped."""
+        if not (self.shared and self.job["more"]):
+            self.exit(0)
+        self.used = True
+        try:
+            self.stdout.flush()  # type: ignore[union-attr]
+            vars(sys.modules.pop("program" if self.streams is None else "__main__")).clear()
+            bytes(self.job["memory_bytes"])  # is there as much to be had as at the start? Nothing is written to it
+        except BaseException:
+            self.exit(0)
 
     # programs that read standard input
 
@@ -145,19 +171,26 @@ class Child:
                 status = {"status": "error", "type": "OutputLimit", "message": f"more than {self.limit} bytes of output", "line": None}
             size = size if status["status"] == "ok" else 0
             if size <= _CHUNK:
-                self.channel.send(TESTED, number, status, self.output(size), self.waits and not number)
+                self.channel.send(TESTED, number, status, self.output(size), self.awaited(number, status))
             else:
                 header = self.channel.dumps(status).encode("utf-8", "replace")
                 self.channel.send_bytes(HEADER.pack(TESTED | RANG, number, len(header), size) + header)
                 self.send_output(size)
-            self.after(number, status)
+            if self.over(number, status):
+                return
 
-    def after(self, number, status):
+    def awaited(self, number, status):
+        """Is this the report that the judge, or the server, waits for?"""
+        last = number + 1 == len(self.job["tests"]) or (self.job["stop"] and status["status"] != "ok")
+        return (self.waits and not number) or (self.shared and last)
+
+    def over(self, number, status):
         """A failed test may be the last one, and where it is, the judge looks at the first one before the others are run."""
+        if status.get("type") in LIMITS:
+            self.shared = False
         if status["status"] != "ok" and (self.job["stop"] or status.get("type") == "MemoryLimit"):
-            self.exit(0)  # after MemoryLimit the rest goes on in a fresh fork
-        if self.waits and not number:
-            self.channel.wait()
+            return True  # after MemoryLimit the rest goes on in a fresh fork
+        return self.waits and not number and not self.channel.go_on()
 
     def output(self, size):
         """Short output in one piece; zeros for what a program has taken back meanwhile."""
@@ -281,11 +314,13 @@ class Child:
             exec(code, space)
         except BaseException as error:
             status = {"status": "error", **describe(error)}
-        self.channel.send(LOADED, first, status)
+        self.channel.send(LOADED, first, status, due=self.shared and status["status"] != "ok")
         if status["status"] != "ok":
-            self.exit(0)
+            self.shared = self.shared and status["type"] not in LIMITS
+            return
         for number, test in self.tests(first):
-            self.run_call(space, number, test)
+            if self.run_call(space, number, test):
+                return
 
     def tests(self, first):
         if not self.fed:
@@ -322,8 +357,8 @@ class Child:
         if self.fed:
             self.line.send(FINE_TEXT if status is FINE else self.channel.dumps(status).encode("utf-8", "replace"), blob)
         else:
-            self.channel.send(TESTED, number, status, blob, self.waits and not number)
-        self.after(number, status)
+            self.channel.send(TESTED, number, status, blob, self.awaited(number, status))
+        return self.over(number, status)
 
     def call(self, space, call):
         function = find(space, call["name"])
@@ -399,7 +434,7 @@ def start(body, first, pipes, close, limits, streams, line):
         while body is not None:
             job = from_text(body.decode())
             CHANNEL.open(reports, bell, orders, pause(job))
-            CHILD.take(job, CHANNEL, streams, line).run(first)
+            CHILD.take(job, CHANNEL, streams if job["mode"] == "stdin" else None, line).run(first)
             body, first = CHANNEL.next_job(), 0
     except BaseException as error:
         try:

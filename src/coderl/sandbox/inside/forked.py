@@ -1,7 +1,7 @@
 """A forked child as a process: its pipes, its clock, its end. What it says and how long it may take is for `run.py`.
 
-It is made for one program. When that one does not compile, nothing of it has run, and the child can take the next one instead: a fork,
-and the pages that both sides copy after it, are most of what such a program costs.
+It is made for one program. When that one does not compile, nothing of it has run; when it is tame (`tame.py`), it has left nothing behind.
+Then the child can take the next one instead: a fork, and the pages that both sides copy after it, are most of what such a program costs.
 """
 
 import gc
@@ -11,14 +11,15 @@ import resource
 import signal
 import time
 
+from . import channel, kernel
 from . import child as children
-from . import kernel
 from .frames import FRAME
 
 LIMITED = resource.RLIMIT_AS, resource.RLIMIT_CPU, resource.RLIMIT_FSIZE  # of each child; what is the same for all, the server has too
 KEPT_BYTES = 1 << 15  # longest job that is written to a child: half of what a pipe takes
 KEPT_SECONDS = 0.02  # of CPU time: a text that takes longer to refuse may have left much behind
 KEPT_JOBS = 100
+SLACK_BYTES = 8 << 20  # of memory that a program may leave behind where others come after it
 _STEP = 32
 
 
@@ -52,20 +53,25 @@ def need(job):
     the last resort only (`run.py` holds to the second), so it is the same for about as many tests."""
     tests = _STEP * math.ceil((job.get("fed", job["tests"]) + 2) / _STEP)
     cpu = int(job["cpu_seconds"] * tests + KEPT_JOBS * KEPT_SECONDS) + 2
-    return job["mode"] == "stdin", job["memory_bytes"], cpu, job["file_bytes"]
+    return job["mode"] == "stdin" or job["more"], job["memory_bytes"], cpu, job["file_bytes"]
+
+
+def serves(made, wanted):
+    """Is a child that was made for one `need` fit for another? It may have files that it does not use."""
+    return made[0] >= wanted[0] and made[1:] == wanted[1:]
 
 
 class Forked:
     """A child that runs the tests of `body`, a job as text, from number `first` on. `line`: a descriptor for it alone, closed here."""
 
-    def __init__(self, server, wanted, body, first, line):
+    def __init__(self, server, wanted, body, first, line, more):
         with_streams, memory, cpu, file = self.wanted = wanted
         streams = (os.memfd_create("in"), os.memfd_create("out")) if with_streams else None
         self.reports, writing = os.pipe()
         self.bell, ringing = os.pipe()
         hearing, self.orders = os.pipe()
         os.set_blocking(self.reports, False)
-        limits = server.limits(memory + 3 * len(body), cpu, file)
+        limits = server.limits(memory + 3 * len(body) + (SLACK_BYTES if more else 0), cpu, file)
         gc.freeze()  # a collection in the child would look at, and so copy, all that was made since the last one
         self.pid = kernel.fork()
         if self.pid == 0:
@@ -76,6 +82,7 @@ class Forked:
         for handle in (writing, ringing, hearing, *(streams or ()), *(() if line is None else (line,))):
             os.close(handle)
         self.clock, self.cpu, self.jobs, self.before = Watch(self.pid), 0.0, 1, 0.0
+        self.used = False  # tame programs have run in it
         self.status: int | None = None
 
     def tell(self, body):
@@ -87,8 +94,15 @@ class Forked:
 
     def go_on(self):
         """Let it run the tests behind the first one."""
+        self.order(channel.GO_ON)
+
+    def let_go(self):
+        """It waits behind the first test: the others are not to be run."""
+        self.order(channel.OVER)
+
+    def order(self, what):
         try:
-            os.write(self.orders, b"!")
+            os.write(self.orders, what)
         except OSError:
             pass  # it has ended or closed its end, and that will be seen
 

@@ -9,7 +9,7 @@ import json
 import os
 import sys
 
-from . import channel, child
+from . import channel, child, tame
 
 ROUNDS = 20  # an interpreter has adapted all of the path by then (10 and 60 leave the same number of page faults)
 _CALLS = """
@@ -58,6 +58,7 @@ def rehearse(names, null):
             _perform(stage, _job(False, {"mode": "call", "tests": _call_tests(), "code": _CALLS}), None)
             files = os.memfd_create("in"), os.memfd_create("out")
             _perform(stage, _job(True, {"mode": "stdin", "tests": ["1\n2 3\n4 5\n"] * 2, "code": _STREAM}), files)
+            tame.is_tame(_STREAM, tame.NOTHING)
             stage.leave_streams()
             for handle in files:
                 os.close(handle)

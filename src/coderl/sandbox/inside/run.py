@@ -29,24 +29,24 @@ class Run:
     def __init__(self, server, job, fork, first):
         self.server, self.job, self.fork, self.clock, self.test, self.phase = server, job, fork, fork.clock, first, "compile"
         self.first, self.buffer, self.open = first, bytearray(), True
-        self.unused, self.held, self.cpu = False, False, 0.0
+        self.kept, self.shared, self.again, self.held, self.cpu = False, False, False, False, 0.0
         self.pause, self.lined = channel.pause(job), "line" in job
         self.poll = select.poll()
         self.poll.register(fork.bell, select.POLLIN)
         self.poll.register(server.handle, select.POLLIN)
 
     def watch(self):
-        """Until the program is over. Returns the test at which a new fork goes on, or None when the job is over. `unused` says then
-        whether the child has run nothing and waits for another job; else it has ended."""
+        """Until the program is over. Returns the test at which a new fork goes on, or None when the job is over. `kept` says then
+        whether the child waits for another job; else it has ended."""
         try:
             following = self.loop()
             self.server.flush()
             return following
         finally:
-            if not self.unused:
+            if not self.kept:
                 self.end()
                 self.fork.close()
-            self.cpu = (self.clock.total() if self.unused else self.fork.cpu) - self.fork.before
+            self.cpu = (self.clock.total() if self.kept else self.fork.cpu) - self.fork.before
 
     def loop(self):
         while True:
@@ -82,8 +82,10 @@ class Run:
         number = self.job["number"]
         if message.get("fresh") == number:
             self.clock.restart()
-        if message.get("go") == number:
+        if message.get("go") == number and self.held:
             self.go_on()
+        if message.get("stop") == number and self.held and self.stays():
+            self.fork.let_go()
         if message.get("expire") == number:
             self.give_up("Timeout", self.timeout_message(0.0))
         return number in (message.get("stop"), message.get("expire"))
@@ -140,7 +142,7 @@ class Run:
             if blob > 2 * self.job["output_bytes"] + 4096:
                 return True, self.give_up("OutputLimit", f"a result of more than {self.job['output_bytes']} bytes")
             if end <= at and self.report(bytes(buffer[middle - header : middle]), bytes(buffer[middle:end])):
-                return True, None
+                return True, self.first if self.again else None
         del buffer[:at]
         return False, None
 
@@ -162,21 +164,35 @@ class Run:
         cpu = self.shares.pop(0)
         if self.due and not self.shares:
             self.clock.restart()
+        if self.fork.used and (status == "apart" or fields.get("type") == "MemoryLimit"):
+            self.again = True  # it may not, or company may have to do with it: in a process of its own it is judged
+            return True
+        if phase == "compile":
+            self.shared = fields.get("shared") is True
         if phase != "test":
             if status != "ok" or self.lined:  # that all is well is news only for who waits to make the first call
                 self.server.say({"event": phase, "test": self.test, "status": status, "cpu": round(cpu, 6), **fields}, blob)
-                self.unused = phase == "compile" and self.fit_for_more(fields)
+                if phase == "compile":
+                    self.kept = fields.get("again") is True and self.fit()
+                elif status != "ok" and fields["type"] not in channel.LIMITS:
+                    self.stays()
             self.phase = "test" if phase == "load" or self.job["mode"] == "stdin" else "load"
             return status != "ok"
         self.server.say({"event": phase, "test": self.test, "status": status, "cpu": round(cpu, 6), **fields}, blob)
         self.test += 1
         self.held = self.job["waits"] and self.test == 1
-        return self.test >= self.job["tests"] or (self.job["stop"] and status != "ok")
+        over = self.test >= self.job["tests"] or (self.job["stop"] and status != "ok")
+        self.shared = self.shared and fields.get("type") not in channel.LIMITS
+        return over and (self.stays() or True)
 
-    def fit_for_more(self, fields):
-        """Can the child, which has refused this program, take another one? It says so itself before anything has run in it."""
-        fork = self.fork
-        return fields.get("again") is True and fork.jobs < KEPT_JOBS and fork.clock.total() - fork.before < KEPT_SECONDS
+    def stays(self):
+        """The program is over: does its process take another one? It has said so itself, before anything ran in it that is not tame."""
+        self.kept = self.shared and self.job["more"] and self.fit()
+        self.fork.used = self.fork.used or self.kept
+        return self.kept
+
+    def fit(self):
+        return self.fork.jobs < KEPT_JOBS and self.fork.clock.total() - self.fork.before < KEPT_SECONDS
 
     def end(self):
         self.fork.end(self.server.secure or self.server.spaces)
@@ -199,10 +215,13 @@ class Run:
         return self.give_up("Exit", f"the program ended the process (exit code {code}) before the test was over")
 
     def give_up(self, kind, message):
-        """Report the failure of the current test; returns the test at which a new fork goes on, or None."""
+        """Report the failure of the current test; returns the test at which a new fork goes on, or None. Where other programs have run before,
+        that is the first one again, and nothing is reported: time is measured for each program, but a crash could be due to company."""
         line = self.where() if kind == "Timeout" and self.fork.status is None else None
         cpu, _ = self.clock.used()
         self.end()
+        if self.fork.used and kind != "Timeout":
+            return self.first
         cpu = max(cpu, self.fork.cpu - self.clock.cpu_mark)
         fields = {"type": kind, "message": message, "line": line}
         self.server.say({"event": self.phase, "test": self.test, "status": "error", "cpu": cpu, **fields})
@@ -228,6 +247,6 @@ def read_header(text, blob):
     """Status, further fields and blob of a report that says more than that all is well."""
     try:
         header = json.loads(text)
-        return str(header["status"]), {name: header.get(name) for name in ("type", "message", "line", "token", "again")}, blob
+        return str(header["status"]), {name: header.get(name) for name in ("type", "message", "line", "token", "again", "shared")}, blob
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return "error", {"type": "BrokenReport", "message": "the program wrote into the judge's channel", "line": None}, b""

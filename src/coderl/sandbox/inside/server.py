@@ -13,16 +13,17 @@ import random
 import resource
 import select
 import signal
+import sys
 import time
 
-from . import child, kernel, rehearsal, seccomp
-from .forked import KEPT_BYTES, LIMITED, Forked, need
+from . import child, kernel, rehearsal, seccomp, tame
+from .forked import KEPT_BYTES, LIMITED, Forked, need, serves
 from .frames import receive_message, send_events
 from .run import TRACE_SIGNAL, Run
 from .warmth import load_numpy
 
 _OPEN_FILES, _THREADS = 256, 256
-_PATIENCE = 50  # milliseconds for which a child that has run nothing waits for another program
+_PATIENCE = 1000  # milliseconds for which a child waits for another program: the judge knows of one, but the machine may be busy
 
 
 class Server:
@@ -37,7 +38,7 @@ class Server:
         self.trace = os.memfd_create("trace")
         faulthandler.register(TRACE_SIGNAL, file=self.trace, all_threads=False)
         self.numpy_tried, self.outbox = False, []
-        self.spare: Forked | None = None  # a child that has run nothing and waits for another program
+        self.spare: Forked | None = None  # a child that waits for another program
         self.ears = select.poll()
         self.ears.register(handle, select.POLLIN)
         child.CHILD.filter = seccomp.ChildFilter() if self.secure else None
@@ -53,6 +54,7 @@ class Server:
     def rehearse(self, apps_names):
         """Before the first job; `apps_names`: see `warm`."""
         child.CHILD.apps_names = apps_names
+        child.CHILD.found = tame.given({**apps_names, "stdin": sys.stdin, "stdout": sys.stdout})
         rehearsal.rehearse(apps_names, self.null)
         child.CHILD.show_streams(*child.CHILD.quiet)  # now, or each child would have to drop those of the server
         random.seed(0)
@@ -91,21 +93,21 @@ class Server:
         while first is not None and first < forks:
             os.ftruncate(self.trace, 0)
             os.lseek(self.trace, 0, os.SEEK_SET)
-            run = Run(self, job, self.forked(need(job), body, first, line), first)
+            run = Run(self, job, self.forked(need(job), body, first, line, job["more"]), first)
             first = run.watch()
             spent += run.cpu
-            if run.unused:
+            if run.kept:
                 self.spare = run.fork
             else:
                 self.clean()
         self.say({"event": "end", "cpu": spent})
         self.flush()
 
-    def forked(self, wanted, body, first, line):
+    def forked(self, wanted, body, first, line, more):
         """A child with that job: the one that was kept if it is fit for it, or a new one."""
         spare, self.spare = self.spare, None
         if spare is not None:
-            if spare.wanted == wanted and line is None and len(body) <= KEPT_BYTES:
+            if serves(spare.wanted, wanted) and line is None and len(body) <= KEPT_BYTES:
                 try:
                     spare.tell(body)
                     return spare
@@ -113,7 +115,7 @@ class Server:
                     pass
             self.spare = spare
             self.drop()
-        return Forked(self, wanted, body, first, line)
+        return Forked(self, wanted, body, first, line, more)
 
     def drop(self):
         """End the child that waits for another job."""
