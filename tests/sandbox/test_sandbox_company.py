@@ -113,6 +113,18 @@ def test_an_attack_changes_no_verdict_before_or_behind_it(keeper: Judge, number:
     assert processes() == before
 
 
+@pytest.mark.parametrize("tier", "BC")
+def test_attacks_change_no_verdict_in_lower_tiers(tier: str) -> None:
+    neighbours = [(SUM, ADD), (FUNCTION, HONEST[6][1])]
+    before = processes()
+    with Judge(1, LIMITS, tiers=tier) as judge:
+        pairs = [pair for attack in ATTACKS for pair in (*neighbours, (SUM, attack))]
+        found = graded(judge, pairs)
+        assert [verdict.is_pass for n, verdict in enumerate(found) if n % 3 < 2] == [True] * 2 * len(ATTACKS)
+        assert [replace(v, index=0, extra={}) for v in found[2::3]] == [replace(alone(judge, [pair])[0], extra={}) for pair in pairs[2::3]]
+    assert processes() == before
+
+
 def test_tame_programs_share_a_process(keeper: Judge) -> None:
     costs = {}
     for name, code in (("tame", ADD), ("wild", "import os\n" + ADD)):

@@ -42,8 +42,10 @@ class Tuning:
     """OUT/actor: the actor of the best look at --validation (the start counts; of equals the last), or the last; without --validation the last"""
     epochs: float = 1.0
     """passes over the sampled programs"""
+    optimiser: Literal["adamw", "muon"] = "adamw"
+    """how weights follow the gradient; muon takes higher rates, such as 3e-3"""
     learning_rate: float = 5e-4
-    """peak learning rate (AdamW, falls linearly to a tenth)"""
+    """peak learning rate (falls linearly to a tenth)"""
     rl_weight: float = 1.0
     """weight of L_rl beside L_ce"""
     scaled: bool = True
@@ -301,7 +303,7 @@ def train(
         if evaluate and not run.newest_checkpoint():
             run.log(stage=name, step=0, cpu_seconds=0.0, **evaluate(0))
         watch = Watch(name, 10, -(-updates // LOOKS), training.checkpoint_every, evaluate, lambda folder: policy.save(actor, folder))
-        plan = Plan(updates, tuning.learning_rate, accumulate=training.accumulate)
+        plan = Plan(updates, tuning.learning_rate, muon=tuning.optimiser == "muon", accumulate=training.accumulate)
         return fit(policy.trained(actor), batches, objective(actor, policy, tuning.reduction), plan, run, watch, machine)
 
 
