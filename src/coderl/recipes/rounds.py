@@ -242,18 +242,8 @@ class Round:
         more += ["--validation", t.validation, "--keep", t.keep] if t.validation else []
         more += [] if t.scaled else ["--no-scaled"]
         more += ["--alternate"] if t.alternate else []
-        size = (
-            "--epochs",
-            t.epochs,
-            "--optimiser",
-            t.optimiser,
-            "--learning-rate",
-            t.learning_rate,
-            "--rl-weight",
-            t.rl_weight,
-            "--batch-tokens",
-            t.batch_tokens,
-        )
+        more += ["--optimiser", t.optimiser, "--learning-rate", t.learning_rate]
+        size = ("--epochs", t.epochs, "--rl-weight", t.rl_weight, "--batch-tokens", t.batch_tokens)
         files = ("--model", self.start, *self._judged, "--out", self.folder / "tuned", "--reduction", t.reduction, *self._limits)
         stage = "reinforce" if c.algorithm == "leave-one-out" else c.algorithm
         return self._words("finetune", stage, *files, *more, *size, *self._unsafe, "--seed", self.seed)
