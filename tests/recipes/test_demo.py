@@ -64,8 +64,8 @@ def test_files_are_read_after_the_step_that_writes_them():
 def test_the_control_gets_what_all_of_coderl_cost():
     control = next(s for s in chain(FULL) if s.name == "control")
     assert set(control.budget_of) == {*CODERL_STEPS, "no-critic"}
-    costs = {name: StepCost(name, (), 10.0, 1.0) for name in (*CODERL_STEPS, "no-critic", "control", "coderl", "warm-start")}
-    assert arm_costs(costs) == {"warm-start": 10, "control": 10, "no-critic": 30, "coderl": 50}
+    costs = {name: StepCost(name, (), 10.0, 1.0) for name in (*CODERL_STEPS, "no-critic", "control", "coderl", "expert", "warm-start")}
+    assert arm_costs(costs) == {"warm-start": 10, "control": 10, "expert": 20, "no-critic": 30, "coderl": 50}
 
 
 def result(name, passes):

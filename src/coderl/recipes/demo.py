@@ -2,9 +2,10 @@
 
     problems mini -> warm-start -> sample (judged on the way) -> train-critic -> score -> finetune coderl -> evaluate -> report
 
-Beside CodeRL two arms show where a gain comes from: the same fine-tuning without the critic (every token has the same weight), and
-the control: more cross-entropy on the references for as much CPU time as the whole of CodeRL took (sampling, judging, critic,
-scoring, fine-tuning). Every step is a `coderl` command (`steps.jsonl` lists them with their cost); a killed demo goes on where it was.
+Beside CodeRL three arms show where a gain comes from: the same fine-tuning without the critic (every token has the same weight);
+expert iteration (cross-entropy on the samples that pass); and the control: more cross-entropy on the references for as much CPU time
+as the whole of CodeRL took (sampling, judging, critic, scoring, fine-tuning), at the rate that
+was best for it. Every step is a `coderl` command (`steps.jsonl` lists them with their cost); a killed demo goes on where it was.
 
 How the numbers below were found, on the validation problems only: docs/lab-log.md.
 """
@@ -47,7 +48,8 @@ class Scale(NamedTuple):
         warm_updates, warm_rate: steps and peak learning rate of the warm start; evaluate_every: steps between looks at validation.
         samples, temperature: programs per tests-only problem, and how they are drawn.
         critic_updates, critic_rate: of the critic.
-        epochs, rate, rl_weight: passes over the samples, peak learning rate and weight of L_rl, the same with and without critic.
+        epochs, rate: passes over the samples and peak learning rate, the same with and without critic.
+        expert_epochs, expert_rate: of expert iteration, which passes over fewer programs.
         control_rate: peak learning rate of the control.
         evaluation_samples: programs per held-out problem.
     """
@@ -67,19 +69,20 @@ class Scale(NamedTuple):
     critic_rate: float
     epochs: float
     rate: float
-    rl_weight: float
+    expert_epochs: float
+    expert_rate: float
     control_rate: float
     evaluation_samples: int
 
 
 FULL = Scale(
-    train=1200,
+    train=400,
     tests_only=2000,
     validation=200,
     heldout=600,
-    sources=("list", "range", "between", "digits", "words", "letters"),
-    warm_updates=3000,
-    evaluate_every=750,
+    sources=("words", "letters"),
+    warm_updates=1500,
+    evaluate_every=500,
     critic_updates=200,
     evaluation_samples=8,
     batch_tokens=1024,
@@ -88,16 +91,15 @@ FULL = Scale(
     temperature=0.9,
     critic_rate=1e-3,
     epochs=2.0,
-    rate=5e-4,
-    rl_weight=1.0,
-    control_rate=1e-3,
+    rate=1e-3,
+    expert_epochs=8.0,
+    expert_rate=3e-3,
+    control_rate=3e-3,
 )
 QUICK = FULL._replace(
-    train=400,
     tests_only=480,
     validation=60,
     heldout=200,
-    sources=("words", "letters"),
     warm_updates=800,
     evaluate_every=400,
     samples=5,
@@ -108,6 +110,7 @@ QUICK = FULL._replace(
 ARMS = {
     "warm-start": "warm start",
     "control": "control: more cross-entropy",
+    "expert": "expert iteration",
     "no-critic": "CodeRL without critic",
     "coderl": "CodeRL",
 }
@@ -208,13 +211,21 @@ class Chain(NamedTuple):
         seldom = ("--evaluate-every", 2 * self.scale.evaluate_every)
         same = ("--optimiser", "muon", "--learning-rate", self.scale.control_rate)
         more = ("--model", self.paths.actor("warm-start"), *same, *seldom)
-        scored = self.finetune("coderl", "--scores", self.paths.samples("scores"))
+        s, baseline = self.scale, ("--baseline", self.paths.samples("greedy_verdicts"))
+        plain = ("--batch-tokens", 2048, "--epochs", s.epochs, "--learning-rate", s.rate, *baseline)
+        passing = ("--batch-tokens", 1024, "--epochs", s.expert_epochs, "--learning-rate", s.expert_rate)
         # with and without critic the fine-tuning takes the same steps on the same programs, so the cost of the one stands for the other
         budget = (*CODERL_STEPS, "no-critic")
         return [
-            Step("no-critic", "fine-tuning without critic", self.finetune("no-critic"), ("grade-greedy",)),
+            Step("no-critic", "fine-tuning without critic", self.finetune("coderl", "no-critic", *plain), ("grade-greedy",)),
+            Step("expert", "expert iteration: cross-entropy on the programs that pass", self.finetune("expert", "expert", *passing), ("sample",)),
             Step("control", "control: more cross-entropy for the CPU time of CodeRL", self.supervised("control", *more), ("warm-start",), 1, budget),
-            Step("coderl", "CodeRL: fine-tuning with the critic's token values", scored, ("score", "grade-greedy")),
+            Step(
+                "coderl",
+                "CodeRL: fine-tuning with the critic's token values",
+                self.finetune("coderl", "coderl", *plain, "--scores", self.paths.samples("scores")),
+                ("score", "grade-greedy"),
+            ),
         ]
 
     def check(self) -> Step:
@@ -236,12 +247,11 @@ class Chain(NamedTuple):
         p = self.paths
         return words("--problems", p.problems("train_tests_only"), "--programs", p.samples("programs"), "--verdicts", p.samples("verdicts"))
 
-    def finetune(self, arm: str, *more: object) -> tuple[str, ...]:
-        s, p = self.scale, self.paths
-        inputs = (*self.of_samples(), "--baseline", p.samples("greedy_verdicts"), "--references", p.problems("train"))
+    def finetune(self, stage: str, arm: str, *more: object) -> tuple[str, ...]:
+        p = self.paths
+        inputs = (*self.of_samples(), "--references", p.problems("train"), "--optimiser", "muon")
         looks = ("--validation", p.problems("validation"), *self.unsafe)
-        size = ("--epochs", s.epochs, "--learning-rate", s.rate, "--rl-weight", s.rl_weight)
-        return words("finetune", "coderl", "--model", p.actor("warm-start"), *inputs, *size, *more, *looks, "--out", p.folder / arm, *self.seed)
+        return words("finetune", stage, "--model", p.actor("warm-start"), *inputs, *more, *looks, "--out", p.folder / arm, *self.seed)
 
     def grade(self, split: str, programs: Path, verdicts: Path, workers: int) -> tuple[str, ...]:
         files = ("--problems", self.paths.problems(split), "--programs", programs, "--out", verdicts)
@@ -287,6 +297,7 @@ def arm_costs(costs: Mapping[str, StepCost]) -> dict[str, float]:
     return {
         "warm-start": costs["warm-start"].cpu_seconds,
         "control": costs["control"].cpu_seconds,
+        "expert": costs["sample"].cpu_seconds + costs["expert"].cpu_seconds,
         "no-critic": sampled + costs["no-critic"].cpu_seconds,
         "coderl": shared + costs["coderl"].cpu_seconds,
     }
