@@ -62,7 +62,7 @@ class Arm(NamedTuple):
     main: bool = False
 
 
-RL_RATES = (2.5e-4, 5e-4, 1e-3)
+RL_RATES = (5e-4, 1e-3, 3e-3)
 CODERL = ("--algorithm", "coderl", "--critic", "frozen")
 ARMS = {
     "nothing": Arm("nothing", (), (), True),
@@ -148,7 +148,7 @@ class Study(NamedTuple):
             command = words("warm-start", "--model", self.start, "--problems", self.problems("train"), "--out", out, *more, *spent)
         else:
             files = ("--model", self.start, "--problems", self.problems("train_tests_only"), "--references", self.problems("train"), "--out", out)
-            command = words("rounds", *files, *flags, "--rounds", 99, "--epochs", 2, "--cores", 1, *spent)
+            command = words("rounds", *files, *flags, "--rounds", 99, "--epochs", 2, "--cores", 1, "--optimiser", "muon", *spent)
         return [self.step(name, f"{ARMS[arm].title}, rate {rate:g}", command, self.start_step)]
 
     def judging(self, name: str, actor: Path, split: str, samples: int, needs: str) -> list[Step]:
