@@ -13,6 +13,7 @@ from coderl.sandbox.inside import allowed
 from coderl.sandbox.inside.tame import LONGEST, NOTHING, given, is_tame
 
 TAME = [
+    "def f(x):\n    'text \u279e and a comment'  # \u00e9\n    return x + '\u00e9'",
     "a, b = map(int, input().split())\nprint(a + b)",
     "import sys\nfor line in sys.stdin:\n    print(line.strip())\nsys.stdout.write(str(len('x')))\nsys.exit(0)",
     "import sys as s, math\nprint(math.sqrt(4), s.maxsize, s.stdin.readline())\ns.stdout.flush()",
@@ -118,7 +119,7 @@ WILD = {
     "argv": "import sys\nsys.argv",
     "normalised": "\uff45\uff56\uff41\uff4c('1')",
     "normalised attribute": "''.\uff3f\uff3fclass\uff3f\uff3f",
-    "not ascii at all": "x = '\u00e9'",
+    "a name that is not ascii": "\u00e9 = 1",
     "bound elsewhere": "def f(open): pass\nopen('x')",
     "deleted, and then the built-in one": "eval = 1\ndel eval\neval('1')",
     "by a decorator": "@eval\ndef f(): pass",

@@ -13,7 +13,8 @@ Why a tame program leaves nothing behind:
    attribute (the nodes are not in `FIELDS`, or their `ctx` is refused), and the built-in functions that could are not to be had: neither
    by name, nor through `type` (only `type(x) == ..` is a value nobody gets), nor as a method, nor by an underscore. Modules are no
    values: their names may stand only before a dot. Names that a program finds without defining them must be in the list even where it
-   defines them too, since a name may mean another thing elsewhere. The tree holds names as the compiler normalises them.
+   defines them too, since a name may mean another thing elsewhere. The tree holds names as the compiler normalises them, and they must be
+   ASCII then; other text may hold anything.
 3. None of its code runs once it is over. No class, so no `__del__`; no `with`, no threads, exit functions, signals, hooks; and a generator
    that is dropped runs code only if it waits inside a `try`, so a program with a `yield` has none. What it leaves as garbage is data.
 4. Its output is over too: `sys.stdout` can only be written to, so nobody else holds it, and the child flushes it at the program's end.
@@ -71,7 +72,7 @@ NOTHING = given({})
 
 def is_tame(code, found):
     """May the program share a process? `found`: see `given`."""
-    if len(code) > LONGEST or not code.isascii():
+    if len(code) > LONGEST:
         return False
     try:
         reading = _Reading(found)
@@ -131,7 +132,7 @@ class _Reading:
             not (self.yields and self.tries)
             and all(modules.get(owner) == "sys" for owner in self.outlets)
             and all(modules.get(owner) == "typing" for owner in self.typing)
-            and all(name[0] != "_" for name in every - {"_", "__name__"})
+            and all(name[0] != "_" and name.isascii() for name in every - {"_", "__name__"})
             and every.isdisjoint(_OUTSIDE)
             and (values | self.notes | self.typed).isdisjoint(modules)
             and values.isdisjoint(self.typed)
