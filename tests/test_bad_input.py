@@ -44,6 +44,12 @@ COMMANDS: dict[str, str] = {
     "finetune grpo": "--model {actor} --problems {problems} --programs {programs} --verdicts {verdicts} --out {out}",
     "finetune ppo": "--model {actor} --problems {problems} --programs {programs} --verdicts {verdicts} --reference {actor} --out {out}",
     "finetune rltf": "--model {actor} --problems {problems} --programs {programs} --verdicts {verdicts} --baseline {baseline} --out {out}",
+    "bcoder value": "--model {actor} --problems {problems} --programs {programs} --verdicts {verdicts} --references {problems} --out {out} "
+    "--updates 1",
+    "bcoder finetune": "--model {actor} --problems {problems} --programs {programs} --verdicts {verdicts} --references {problems} --out {out} "
+    "--updates 1",
+    "train-repair": "--model {actor} --problems {problems} --programs {programs} --verdicts {verdicts} --targets both --updates 1 --out {out}",
+    "critic-sample": "--model {actor} --problems {problems} --critic {critic} -n 2 --max-program-tokens 16 --workers 1 --out {out}",
     "evaluate": "--problems {problems} --verdicts {verdicts} --examples {verdicts} --greedy {baseline} --compare {results} --out {out}",
     "report": "--results {results} --problems {problems} --programs {programs} --verdicts {verdicts} --scores {scores} --out {out}",
 }
@@ -250,9 +256,11 @@ def numbers(stage: str) -> list[str]:
 @pytest.mark.parametrize("stage, name", [(s, n) for s in cli.STAGES for n in numbers(s)], ids=lambda v: v.replace(" ", "-"))
 def test_a_number_out_of_bounds(stage: str, name: str, files: Files, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """Minus one is wrong for every number of every stage; it is told before anything is read or written."""
-    needed = COMMANDS.get(stage, "--model {actor} --problems {problems} --out {out}" if stage == "rounds" else "--out {out}").format(
-        **files, out=tmp_path / "out"
-    )
+    least = {
+        "rounds": "--model {actor} --problems {problems} --out {out}",
+        "bcoder rank": "--model {actor} --problems {problems} --programs {programs} --out {out}",
+    }
+    needed = COMMANDS.get(stage, least.get(stage, "--out {out}")).format(**files, out=tmp_path / "out")
     if stage.startswith("problems ") and stage != "problems jsonl" and stage != "problems mini":
         needed += f" --source {tmp_path}"
     flag = "--" + name.replace("_", "-")

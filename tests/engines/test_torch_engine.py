@@ -313,7 +313,7 @@ def test_models_keep_their_own_attention():
     """The engine's attention function is in place only while a step runs."""
     model = llama()
     before = model.config._attn_implementation
-    stream = generate(model, [Request("p", (5, 6), (0, 1), Decoding(temperature=1.0))], seed=0)
+    stream = generate(model, [Request("p", (5, 6), (0, 1), Decoding(temperature=1.0, max_tokens=16))], seed=0)
     next(stream)
     assert model.config._attn_implementation == before
     stream.close()
