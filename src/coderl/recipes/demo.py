@@ -30,7 +30,7 @@ class Config:
     out: Path | None = None
     """folder for everything the demo makes; default runs/demo, with --quick runs/demo-quick"""
     quick: bool = False
-    """the same in under 3 minutes, on the part of the problems that reads words and letters: fewer of everything, wider intervals"""
+    """the same chain in 3 minutes, on fewer of everything: it shows the steps; what RL is worth takes the whole demo"""
     seed: int = 0
     """seed of problems, weights and samples"""
     cores: int = 2
