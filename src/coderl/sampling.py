@@ -6,24 +6,19 @@ whatever the number of processes, the order or a resume (engines/torch_engine.py
 
 from __future__ import annotations
 
-import os
-import signal
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from multiprocessing import get_context
-from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 import torch
 from transformers import PreTrainedTokenizerBase
 
+from .crew import crew, forks
 from .engines.choose import Writer, foreign
 from .engines.requests import Decoding, Generated, Request
 from .engines.torch_engine import generate
-from .errors import CoderlError
 from .models.actor import Actor, load_actor
 from .prompts import prompt
 from .records import Problem, Program
@@ -134,45 +129,16 @@ def writers(directory: Path, settings: Settings, workers: int, engine: str = "to
     if workers <= 1:
         yield lambda tasks: written(author, tasks, settings)
         return
-    # a fork beside running threads may never wake up
-    fork = len(os.listdir("/proc/self/task")) == 1
-    if actor and not fork:
+    if actor and not forks():
         actor.model.share_memory()
-    context = get_context("fork") if fork else get_context("spawn")
-    processes, ends = [], []
-    try:
-        for _ in range(workers):
-            here, there = context.Pipe()
-            ends.append(here)
-            inherited = tuple(ends) if fork else ()
-            process = context.Process(target=_serve, args=(there, inherited, author, settings), daemon=True)
-            process.start()
-            processes.append(process)
-            there.close()
-        yield lambda tasks: _spread(ends, tasks, settings.rows)
-    finally:
-        for process in processes:
-            process.terminate()
-        for process in processes:
-            process.join()
+    with crew(partial(_author_at_work, author, settings), workers) as serve:
+        yield lambda tasks: serve(_parts(tasks, settings.rows, workers))
 
 
-def _serve(connection: Connection, inherited: Sequence[Connection], author: Author, settings: Settings) -> None:
-    """A worker: lists of tasks come in, programs go out, None after each list. Ends when the parent is gone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # and ends a worker at once, also in the middle of a batch
-    for end in inherited:  # or a worker would keep the pipes of its sisters open when the parent has been killed
-        end.close()
+@contextmanager
+def _author_at_work(author: Author, settings: Settings) -> Iterator[Write]:
     torch.set_num_threads(1)
-    try:
-        while True:
-            for program in written(author, connection.recv(), settings):
-                connection.send(program)
-            connection.send(None)
-    except (EOFError, BrokenPipeError, ConnectionResetError):
-        return
-    except Exception as error:  # goes on in the parent
-        connection.send(error)
+    yield lambda tasks: written(author, tasks, settings)
 
 
 def _parts(tasks: Sequence[Task], rows: int, workers: int) -> list[list[Task]]:
@@ -185,26 +151,3 @@ def _parts(tasks: Sequence[Task], rows: int, workers: int) -> list[list[Task]]:
     pieces.sort(key=lambda t: (len(t.problem.statement), t.problem.id))
     hands = workers * -(-count(pieces) // (4 * rows * workers))
     return [hand for hand in (pieces[i::hands] for i in range(hands)) if hand]
-
-
-def _spread(ends: Sequence[Connection], tasks: Sequence[Task], rows: int) -> Iterator[Program]:
-    """Programs from the workers behind `ends`, as they come."""
-    parts = deque(_parts(tasks, rows, len(ends)))
-    busy: set[Connection] = set()
-    try:
-        for end in ends[: len(parts)]:
-            end.send(parts.popleft())
-            busy.add(end)
-        while busy:
-            for end in cast(list[Connection], wait(list(busy))):
-                got = end.recv()
-                if isinstance(got, Exception):
-                    raise got
-                if got is not None:
-                    yield got
-                elif parts:
-                    end.send(parts.popleft())
-                else:
-                    busy.remove(end)
-    except (EOFError, BrokenPipeError, ConnectionResetError):
-        raise CoderlError("a sampling process died (out of memory?); run the same command again, with fewer --workers or --rows") from None
