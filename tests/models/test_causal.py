@@ -36,7 +36,8 @@ def alone(model, example):
 
 
 def test_rows_are_prompts_with_programs_behind_them():
-    rows = joined(collate(EXAMPLES, 0), 0)
+    batch = collate(EXAMPLES, 0)
+    rows = joined(batch.prompts, batch.prompt_mask, batch.labels, batch.mask, batch.row_prompt)
     assert rows.ids.tolist() == [[5, 6, 7, 8, 9, 10, 2, 0, 0], [11, 12, 2, 0, 0, 0, 0, 0, 0], [5, 6, 7, 8, 13, 14, 15, 16, 2]]
     assert rows.real.sum(1).tolist() == [7, 3, 9] and rows.first.tolist() == [4, 1, 4]
 

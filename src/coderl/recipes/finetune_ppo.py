@@ -101,9 +101,9 @@ def main(config: Config) -> None:
 
 def head_values(head: ValueHead, found: Material, batch: Batch) -> Tensor:
     """V(s_t) of every program token: (B, T)."""
-    from ..models.actor import program_states, spread, t5_of
+    from ..models.actor import program_states, spread
 
-    return spread(head(program_states(t5_of(found.actor, "PPO's value head"), batch)), batch.mask)
+    return spread(head(program_states(found.actor.model, batch)), batch.mask)
 
 
 def fitted_head(config: Config, found: Material, examples: Sequence[Example]) -> ValueHead:
@@ -116,14 +116,14 @@ def fitted_head(config: Config, found: Material, examples: Sequence[Example]) ->
     from ..errors import ModelError
     from ..fitting import Batches, Objective, Plan, Watch, fit
     from ..formulas.ppo import clipped_value_loss
-    from ..models.actor import program_states, spread, t5_of
+    from ..models.actor import program_states, spread
     from ..models.value_head import fresh_value_head, load_value_head, save_value_head
     from ..store import RunDirectory, manifest
     from ..tokens import epoch_batches
     from .training import finish
 
     actor, tuning, machine = found.actor, config.tuning, found.machine
-    width, run = actor.model.config.d_model, RunDirectory(config.out / "value")
+    width, run = actor.model.config.hidden_size, RunDirectory(config.out / "value")
     fitted = run.complete
     machine.accelerator.wait_for_everyone()  # all have looked before the lead takes the marker away
     if machine.lead:
@@ -140,13 +140,13 @@ def fitted_head(config: Config, found: Material, examples: Sequence[Example]) ->
 
     def sums(batch: Batch) -> Mapping[str, Tensor]:
         with torch.no_grad():
-            states = program_states(t5_of(actor, "PPO's value head"), batch)
+            states = program_states(actor.model, batch)
         values = spread(head(states), batch.mask)
         loss = clipped_value_loss(values, values, batch.value_targets, batch.mask, math.inf, batch.repeats)
         return {"loss_value": loss * (batch.repeats[:, None] * batch.mask).sum()}
 
     def epoch(number: int) -> list[list[Example]]:
-        return list(epoch_batches(examples, tuning.batch_tokens, tuning.seed * 1_000_003 + number, SHARED))
+        return list(epoch_batches(examples, tuning.batch_tokens, tuning.seed * 1_000_003 + number, SHARED if actor.shares_prompts else 1))
 
     updates = math.ceil(config.value_epochs * len(epoch(0)) / (config.training.accumulate * machine.processes))
     objective = Objective(sums, lambda part: {"loss_value": sum(e.repeats * len(e.program) for e in part)}, {"loss_value": 1.0})

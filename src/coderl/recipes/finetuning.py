@@ -311,15 +311,13 @@ def objective(actor: Actor, policy: Policy, reduction: str) -> Objective:
     """The policy's terms over sampled programs and L_ce over references, each a mean of its own over the update."""
     from ..fitting import Objective, program_tokens
     from ..formulas.policy_gradient import cross_entropy
-    from ..models.actor import log_probs_of_states, program_log_probs, program_states, t5_of
+    from ..models.actor import program_log_probs, states_and_log_probs
 
     def sums(batch: Batch) -> Mapping[str, Tensor]:
         drawn, supervised = batch.mask & ~batch.supervised[:, None], batch.mask & batch.supervised[:, None]
         value: dict[str, Tensor] = {}
         if policy.beside:
-            model = t5_of(actor, "a module that learns beside the actor")
-            states = program_states(model, batch)  # one pass for all terms
-            log_probs = log_probs_of_states(model, states, batch)
+            states, log_probs = states_and_log_probs(actor.model, batch)  # one pass for all terms
             value["loss_value"] = policy.beside.loss(states, batch, drawn)
         else:
             log_probs = program_log_probs(actor.model, batch)

@@ -76,7 +76,7 @@ def main(config: Config) -> None:
     from ..examples import Limits, join_verdicts, judged_examples, labelled_for, reference_examples
     from ..grading import programs_of
     from ..machine import this_machine
-    from ..models.actor import load_actor, t5_of
+    from ..models.actor import load_actor
     from ..models.critic import PaperHead, critic_from_actor, critic_from_config, save_critic
     from ..records import Problem, Verdict
     from ..store import RunDirectory, manifest, read_records
@@ -90,7 +90,6 @@ def main(config: Config) -> None:
         machine.say(f"{config.out} is complete already; remove it, or choose another --out, to train again")
         return
     actor = load_actor(config.model)
-    model = t5_of(actor, "train-critic")
     problems = read_records(config.problems, Problem)
     judged = join_verdicts(programs_of(config.programs), read_records(config.verdicts, Verdict))
     if not judged:
@@ -103,7 +102,7 @@ def main(config: Config) -> None:
         known = [p for p in read_records(config.references, Problem) if p.id not in kept]
         train += labelled_for(reference_examples(actor.tokenizer, known, limits).examples, config.outcomes)
     build = critic_from_actor if config.from_actor else lambda model, *rest: critic_from_config(model.config, *rest)
-    critic = build(model, PaperHead, config.outcomes, config.seed)
+    critic = build(actor.model, PaperHead, config.outcomes, config.seed)
     if machine.lead:
         run.start(manifest(config, [p for p in (config.problems, config.programs, config.verdicts, config.references) if p]))
     machine.say(f"{len(train)} programs to learn from, {len(held_out)} of other problems to measure on, seed {config.seed}")
@@ -148,9 +147,8 @@ def train_critic(config: Config, critic: Critic, train: Sequence[Example], run: 
 
     weights = {"loss_whole": 1.0} | ({"loss_prefix": config.prefix_weight} if config.prefix_weight else {})
     objective = Objective(sums, lambda part: dict.fromkeys(("loss_whole", "loss_prefix", "accuracy"), len(part)), weights)
-    batches = Batches(
-        lambda epoch: epoch_batches(train, config.batch_tokens, config.seed * 1_000_003 + epoch, config.shared), critic.pad_id, config.seed
-    )
+    shared = config.shared if critic.shares_prompts else 1
+    batches = Batches(lambda epoch: epoch_batches(train, config.batch_tokens, config.seed * 1_000_003 + epoch, shared), critic.pad_id, config.seed)
     plan = Plan(config.updates, config.learning_rate, accumulate=config.training.accumulate)
     with prepared(config.training, critic.body, config.seed):
         watch = Watch("train-critic", 50, 0, config.training.checkpoint_every, None, save)
