@@ -20,6 +20,7 @@ from tokenizers import ByteLevelBPETokenizer
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
+from . import chat
 from .errors import DataError, ModelError
 from .formulas.masks import length_mask
 
@@ -133,12 +134,30 @@ class Batch(NamedTuple):
 
 
 def encode_prompt(tokenizer: PreTrainedTokenizerBase, text: str, limit: int, tail: int = 24) -> tuple[tuple[int, ...], bool]:
-    """Ids of a prompt, at most `limit`, and whether it was cut. A cut takes out the middle: the last `tail` tokens ("ANSWER:") stay."""
-    ids: list[int] = [*opening(tokenizer), *tokenizer.encode(text, add_special_tokens=False)]
+    """Ids of a prompt, at most `limit`, and whether it was cut. A cut takes out the middle: the last `tail` tokens ("ANSWER:") stay.
+
+    A chat model's prompt is the user's turn (chat.py); what its template puts behind the text stays too.
+    """
+    front, back = surrounding(tokenizer)
+    words = chat.request(text) if chat.is_chat(tokenizer) else text
+    ids: list[int] = [*front, *tokenizer.encode(words, add_special_tokens=False), *back]
     if len(ids) <= limit:
         return tuple(ids), False
+    tail += len(back)
     tail = min(tail, limit // 2)
     return tuple(ids[: limit - tail] + ids[len(ids) - tail :]), True
+
+
+def surrounding(tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list[int]]:
+    """Ids in front of a prompt's text and behind it: the opening, or a chat model's template.
+
+    Raises:
+        ModelError: a chat model without a chat template.
+    """
+    if not chat.is_chat(tokenizer):
+        return opening(tokenizer), []
+    front, back = (tokenizer.encode(text, add_special_tokens=False) for text in chat.around(tokenizer))
+    return front, back
 
 
 def opening(tokenizer: PreTrainedTokenizerBase) -> list[int]:
@@ -152,7 +171,8 @@ def opening(tokenizer: PreTrainedTokenizerBase) -> list[int]:
 
 
 def encode_program(tokenizer: PreTrainedTokenizerBase, code: str, limit: int) -> tuple[tuple[int, ...], bool]:
-    """Ids of a program with </s> behind, at most `limit`, and whether it was cut (then without </s>)."""
+    """Ids of a program with </s> behind, at most `limit`, and whether it was cut (then without </s>). A chat model's is in a code fence."""
+    code = chat.fenced(code) if chat.is_chat(tokenizer) else code
     # A very long program is cut as text first: no token is longer than its text, and tokenizing 10 MB takes minutes.
     ids: list[int] = tokenizer.encode(code[: limit * 64], add_special_tokens=False)
     if len(ids) < limit and len(code) <= limit * 64:

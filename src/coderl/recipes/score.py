@@ -52,6 +52,7 @@ def main(config: Config) -> None:
     from ..critic_quality import quality
     from ..examples import Limits, join_verdicts, judged_examples, labelled_for
     from ..grading import programs_of
+    from ..machine import device_here
     from ..models.critic import load_critic
     from ..progress import progress
     from ..records import Problem, TokenScores, Verdict
@@ -60,7 +61,7 @@ def main(config: Config) -> None:
     from ..tokens import load_tokenizer
 
     torch.set_num_threads(config.threads)
-    critic, tokenizer = load_critic(config.critic), load_tokenizer(config.critic)
+    critic, tokenizer = load_critic(config.critic).to(device_here()), load_tokenizer(config.critic)
     problems = {p.id: p for p in read_records(config.problems, Problem)}
     judged = join_verdicts(programs_of(config.programs), read_records(config.verdicts, Verdict))
     known = judged_examples(tokenizer, problems, judged, Limits(config.max_source_tokens, config.max_program_tokens)).examples
