@@ -74,10 +74,13 @@ class Config:
 
 
 def main(config: Config) -> None:
+    from ..errors import UsageError
     from ..models.actor import load_actor, program_log_probs, read_by_token, with_old_log_probs, without_dropout
     from ..rollouts import as_signal, explained, rollouts, with_advantages
     from .finetuning import learn, material
 
+    if config.tuning.reuse != "none":
+        raise UsageError(f"--reuse is {config.tuning.reuse}: PPO's values and advantages belong to the actor that drew the programs; leave it out")
     found = material(config)
     if found is None:
         return
