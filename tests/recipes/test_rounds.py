@@ -118,7 +118,9 @@ def test_a_round_learns_from_earlier_ones_again(made, tmp_path, algorithm, reuse
     assert len(first[0].old_log_probs) == len(first[0].program)  # GRPO has them anyway
     again = len(earlier_examples([Round(config, 1).folder / "tuned"], reuse))
     updates = [next(line for line in RunDirectory(Round(config, n).folder / "tuned").metrics() if line["stage"] == "signal") for n in (1, 2)]
-    assert [line["earlier"] for line in updates] == [0, again] and again == (len(first) if reuse == "importance" else sum(one.passed for one in first))
+    assert [line["earlier"] for line in updates] == [0, again] and again == (
+        len(first) if reuse == "importance" else sum(one.passed for one in first)
+    )
 
 
 def test_greedy_samples_have_no_greedy_baseline():

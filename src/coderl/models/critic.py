@@ -126,14 +126,15 @@ class Critic(nn.Module):
         config = body.config
         if outcomes not in (2, 4):
             raise ModelError(f"a critic has 4 outcomes, or 2 for critic sampling; found {outcomes!r}")
-        if config.pad_token_id is None and config.is_encoder_decoder:
+        pad_id = getattr(config, "pad_token_id", None)
+        if pad_id is None and config.is_encoder_decoder:
             raise ModelError("the critic's config has no pad_token_id; CodeT5 has 0: add it to config.json")
         if isinstance(head, ReleasedHead) and not config.is_encoder_decoder:
             raise ModelError(f"the released head goes with a T5; the critic's body is decoder-only ({config.model_type!r}): take the paper's head")
         self.body = body
         self.head = head
         self.outcomes = outcomes
-        self.pad_id: int = config.pad_token_id or 0  # a decoder-only body never sees it
+        self.pad_id: int = pad_id or 0  # a decoder-only body never sees it
         start = getattr(config, "decoder_start_token_id", None)
         self.start_id: int = self.pad_id if start is None else start
 
@@ -338,7 +339,9 @@ def _load_body(body: PreTrainedModel, weights: dict[str, Tensor], source: object
     names = set(body.state_dict())
     missing = names - COPIES - set(weights)
     if missing:
-        raise ModelError(f"{source} lacks the weight {min(missing)} ({len(missing)} missing of {len(names)}); is it of the kind that config.json says?")
+        raise ModelError(
+            f"{source} lacks the weight {min(missing)} ({len(missing)} missing of {len(names)}); is it of the kind that config.json says?"
+        )
     try:
         body.load_state_dict({name: weights[name] for name in names - COPIES}, strict=False)
     except RuntimeError as error:

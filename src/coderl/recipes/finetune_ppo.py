@@ -117,7 +117,7 @@ def fitted_head(config: Config, found: Material, examples: Sequence[Example]) ->
     import torch
 
     from ..errors import ModelError
-    from ..fitting import Batches, Objective, Plan, Watch, fit
+    from ..fitting import Batches, Objective, Watch, fit
     from ..formulas.ppo import clipped_value_loss
     from ..models.actor import program_states, spread
     from ..models.value_head import fresh_value_head, load_value_head, save_value_head
@@ -155,7 +155,7 @@ def fitted_head(config: Config, found: Material, examples: Sequence[Example]) ->
     objective = Objective(sums, lambda part: {"loss_value": sum(e.repeats * len(e.program) for e in part)}, {"loss_value": 1.0})
     batches = Batches(lambda number: iter(epoch(number)), actor.tokenizer.pad_token_id, tuning.seed)
     watch = Watch("value-head", 10, 0, config.training.checkpoint_every, None, lambda folder: save_value_head(head, folder))
-    plan = Plan(updates, config.value_learning_rate, accumulate=config.training.accumulate)
+    plan = config.training.plan(updates, config.value_learning_rate)
     fit(head, batches, objective, plan, run, watch, machine)
     finish(run, machine, lambda folder: save_value_head(head, folder), "head")
     return head

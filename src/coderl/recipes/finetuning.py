@@ -308,7 +308,7 @@ def train(
     from ..drift import copied
     from ..engines.requests import Decoding
     from ..errors import UsageError
-    from ..fitting import Batches, Plan, Watch, fit
+    from ..fitting import Batches, Watch, fit
     from ..sampling import Settings
     from ..trials import looking
     from .keeping import forget, keeping
@@ -336,7 +336,7 @@ def train(
         if evaluate and not run.newest_checkpoint():
             run.log(stage=name, step=0, cpu_seconds=0.0, **evaluate(0))
         watch = Watch(name, 10, -(-updates // LOOKS), training.checkpoint_every, evaluate, lambda folder: policy.save(actor, folder))
-        plan = Plan(updates, tuning.learning_rate, muon=tuning.optimiser == "muon", accumulate=training.accumulate)
+        plan = training.plan(updates, tuning.learning_rate, muon=tuning.optimiser == "muon")
         return fit(policy.trained(actor), batches, objective(actor, policy, tuning.reduction), plan, run, watch, machine)
 
 

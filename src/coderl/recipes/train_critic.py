@@ -131,7 +131,7 @@ def split(examples: Sequence[Example], share: float, seed: int) -> tuple[list[Ex
 
 def train_critic(config: Config, critic: Critic, train: Sequence[Example], run: RunDirectory, machine: Machine, save: Callable[[Path], None]) -> None:
     """Train the critic in place. Both losses are means over programs."""
-    from ..fitting import Batches, Objective, Plan, Watch, fit
+    from ..fitting import Batches, Objective, Watch, fit
     from ..formulas.coderl import critic_loss, prefix_loss
     from ..scoring import read_batch
     from ..tokens import Batch, epoch_batches
@@ -149,7 +149,7 @@ def train_critic(config: Config, critic: Critic, train: Sequence[Example], run: 
     objective = Objective(sums, lambda part: dict.fromkeys(("loss_whole", "loss_prefix", "accuracy"), len(part)), weights)
     shared = config.shared if critic.shares_prompts else 1
     batches = Batches(lambda epoch: epoch_batches(train, config.batch_tokens, config.seed * 1_000_003 + epoch, shared), critic.pad_id, config.seed)
-    plan = Plan(config.updates, config.learning_rate, accumulate=config.training.accumulate)
+    plan = config.training.plan(config.updates, config.learning_rate)
     with prepared(config.training, critic.body, config.seed):
         watch = Watch("train-critic", 50, 0, config.training.checkpoint_every, None, save)
         fit(critic, batches, objective, plan, run, watch, machine)
