@@ -27,6 +27,7 @@ FLOORS: dict[str, int] = {
     "problems": 2,
     "prompts": 2,
     "tokens": 2,
+    "chat": 2,
     "sandbox": 2,
     "models": 2,
     "engines": 2,

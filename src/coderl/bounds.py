@@ -59,6 +59,9 @@ BOUNDS: dict[str, Bound] = {
     "discount": Bound(0, 1, closed=False),
     "advantage_weight": Bound(0, MOST_FLOAT),
     "ce_weight": Bound(0, MOST_FLOAT),
+    "warmup": Bound(0, 0.99),
+    "final_rate": Bound(0, 1),
+    "weight_decay": Bound(0, 1),
     "vocabulary": Bound(261, MOST_WHOLE),  # 256 bytes and 5 special tokens
 }
 

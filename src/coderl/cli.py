@@ -51,6 +51,7 @@ STAGES: dict[str, Stage] = {
     "problems overlap": Stage("overlap", "Config", "main", "near-duplicates between training and evaluation problems"),
     "validate": Stage("validate", "Config", "main", "run the reference solutions of problems; set aside those that fail"),
     "show-prompt": Stage("show_prompt", "Config", "main", "print what the actor reads for a problem, and what would be cut"),
+    "adopt": Stage("adopt", "Config", "main", "take over a decoder-only model folder: how it is asked, as a chat model or plainly"),
     "warm-start": Stage("warm_start", "Config", "main", "train an actor on reference solutions"),
     "sample": Stage("sample", "Config", "main", "write programs for problems with an actor"),
     "grade": Stage("grade", "Config", "main", "run programs against tests: verdicts"),

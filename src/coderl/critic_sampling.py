@@ -29,13 +29,13 @@ from .examples import program_ids
 from .formulas.critic_sampling import best, seed_length, surest_length, turns
 from .grading import grade_programs
 from .models.critic import Critic
-from .prompts import prompt
-from .records import Problem, Program, Verdict
+from .prompts import prompt, template_of
+from .records import Problem, Program, Verdict, answer_text
 from .repair import repair_source
-from .sampling import Author
+from .sampling import Author, code_and_text
 from .sandbox import Judge
 from .scoring import Reading, read_programs
-from .tokens import Example, decode, encode_prompt, token_texts, whole_text
+from .tokens import Example, encode_prompt, token_texts, whole_text
 
 
 class Candidate(NamedTuple):
@@ -272,7 +272,7 @@ def search(team: Team, problems: Sequence[Problem], rules: Rules) -> Iterator[Tr
     check(team, rules)
     trees = []
     for problem in problems:
-        source, _ = encode_prompt(team.actor.tokenizer, prompt(problem), rules.max_source_tokens)
+        source, _ = encode_prompt(team.actor.tokenizer, prompt(problem, template_of(team.actor.tokenizer)), rules.max_source_tokens)
         trees.append(Tree(problem, source, rules))
     while trees:
         step(team, trees, rules)
@@ -302,10 +302,10 @@ def step(team: Team, trees: Sequence[Tree], rules: Rules) -> None:
     for tree, group in groupby(orders, key=lambda pair: pair[0]):
         for order, found in tree.keep([(order, generated[tree.problem.id, order.number]) for _, order in group]):
             drafts.append((tree, order, found, _program(team, tree, order, found)))
-    fresh = {(id(tree), program.code): (tree, program) for tree, _, _, program in drafts if program.code not in tree.known}
+    fresh = {(id(tree), answer_text(p)): (tree, p) for tree, _, _, p in drafts if answer_text(p) not in tree.known}
     look_at(team, list(fresh.values()), rules)
     for tree, order, found, program in drafts:
-        tree.candidates.append(_candidate(team, program, order, found, tree.known[program.code], rules))
+        tree.candidates.append(_candidate(team, program, order, found, tree.known[answer_text(program)], rules))
 
 
 def look_at(team: Team, drafts: Sequence[tuple[Tree, Program]], rules: Rules) -> None:
@@ -317,12 +317,12 @@ def look_at(team: Team, drafts: Sequence[tuple[Tree, Program]], rules: Rules) ->
         sources: dict[str, tuple[int, ...]] = {}
         for tree, program in drafts:
             if program.problem not in sources:
-                sources[program.problem], _ = encode_prompt(tokenizer, prompt(tree.problem), rules.max_source_tokens)
+                sources[program.problem], _ = encode_prompt(tokenizer, prompt(tree.problem, template_of(tokenizer)), rules.max_source_tokens)
             ids, _ = program_ids(tokenizer, program, rules.decoding.max_tokens)
             examples.append(Example(program.problem, sources[program.problem], ids, label=0))  # label 0 exists whatever the number of outcomes
     readings = read_programs(team.critic.critic, examples) if team.critic and examples else [None] * len(drafts)
     for number, ((tree, program), verdict, reading) in enumerate(zip(drafts, verdicts, readings, strict=True)):
-        tree.known[program.code] = Known(verdict, examples[number].program if examples else (), reading)
+        tree.known[answer_text(program)] = Known(verdict, examples[number].program if examples else (), reading)
 
 
 def _write(team: Team, orders: Sequence[tuple[Tree, Order]], rules: Rules) -> dict[tuple[str, int], Generated]:
@@ -344,9 +344,10 @@ def _write(team: Team, orders: Sequence[tuple[Tree, Order]], rules: Rules) -> di
 def _program(team: Team, tree: Tree, order: Order, generated: Generated) -> Program:
     repairs = order.origin == "repair"
     author = team.repair if repairs and team.repair else team.actor
+    code, text = code_and_text(author.tokenizer, generated.ids)
     return Program(
         problem=tree.problem.id,
-        code=decode(author.tokenizer, generated.ids),
+        code=code,
         index=order.number,
         origin=order.origin,
         seed=tree.rules.seed,
@@ -355,6 +356,7 @@ def _program(team: Team, tree: Tree, order: Order, generated: Generated) -> Prog
         tokens=len(generated.ids),
         extra={
             "token_ids": list(generated.ids),
+            **text,
             "round": len(tree.rounds) - 1,
             "given": generated.prefix,
             "written": len(generated.ids) - generated.prefix,

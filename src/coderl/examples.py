@@ -8,8 +8,8 @@ from typing import NamedTuple
 from transformers import PreTrainedTokenizerBase
 
 from .errors import DataError
-from .prompts import prompt
-from .records import Problem, Program, Verdict, code_digest
+from .prompts import prompt, template_of
+from .records import Problem, Program, Verdict, answer_text, code_digest
 from .tokens import Example, Truncation, decode, encode_program, encode_prompt
 
 
@@ -36,17 +36,17 @@ class _Prompts:
 
     def __call__(self, problem: Problem) -> tuple[int, ...]:
         if problem.id not in self.known:
-            self.known[problem.id], cut = encode_prompt(self.tokenizer, prompt(problem), self.limit)
+            self.known[problem.id], cut = encode_prompt(self.tokenizer, prompt(problem, template_of(self.tokenizer)), self.limit)
             self.cut += cut
         return self.known[problem.id]
 
 
 def program_ids(tokenizer: PreTrainedTokenizerBase, program: Program, limit: int) -> tuple[tuple[int, ...], bool]:
     """The ids that the actor drew where they are known (`token_ids`) and say this text in this tokenizer, else those of the text; and whether
-    they were cut."""
+    they were cut. The text is the whole answer where the program is a part of it."""
     drawn = program.extra.get("token_ids")
     fits = isinstance(drawn, list) and all(isinstance(i, int) and 0 <= i < len(tokenizer) for i in drawn)
-    if drawn and fits and decode(tokenizer, drawn) == program.code:
+    if drawn and fits and decode(tokenizer, drawn) == answer_text(program):
         return tuple(drawn[:limit]), len(drawn) > limit
     return encode_program(tokenizer, program.code, limit)
 

@@ -38,7 +38,7 @@ class Plan(NamedTuple):
     Fields:
         updates: number of optimiser steps; ignored when `cpu_seconds` is given.
         cpu_seconds: CPU seconds of all processes instead of a number of updates (the learning rate follows the time).
-        learning_rate: peak; `warmup` is the share of the plan in which it rises from 0, then it falls linearly to `final` x peak.
+        learning_rate: peak; `warmup` is the share of the plan in which it rises from 0, then it falls to `final` x peak, linearly with `power` 1.
         betas, weight_decay: of AdamW. clip: bound on the gradient norm.
         muon: the matrices of linear layers learn by Muon (muon.py) instead of AdamW, at the same rate.
         accumulate: batches of a process in an update.
@@ -49,6 +49,7 @@ class Plan(NamedTuple):
     cpu_seconds: float | None = None
     warmup: float = 0.03
     final: float = 0.1
+    power: float = 1.0
     betas: tuple[float, float] = (0.9, 0.98)
     weight_decay: float = 0.01
     clip: float = 1.0
@@ -64,10 +65,15 @@ class Plan(NamedTuple):
 
 
 def learning_rate(plan: Plan, share: float) -> float:
-    """The learning rate of the step that brings the plan to `share` in (0, 1]: linear rise to the peak, then fall to `final` x peak."""
+    """The learning rate of the step that brings the plan to `share` in (0, 1]: linear rise to the peak, then fall to `final` x peak.
+
+    The fall is (final + (1 - final) (1 - x)^power) x peak with x from 0 to 1 (CodeRL's warm start: power 0.5, final 0.5).
+    """
     if share < plan.warmup:
         return plan.learning_rate * share / plan.warmup
-    return plan.learning_rate * (1 - (1 - plan.final) * (min(share, 1.0) - plan.warmup) / (1 - plan.warmup))
+    x = (min(share, 1.0) - plan.warmup) / (1 - plan.warmup)
+    fallen = x if plan.power == 1 else 1 - (1 - x) ** plan.power
+    return plan.learning_rate * (1 - (1 - plan.final) * fallen)
 
 
 class Optimiser:

@@ -88,6 +88,11 @@ def this_machine(precision: Precision = "auto", threads: int = 1) -> Machine:
     return Machine(accelerator, dtype, sharded and accelerator.num_processes > 1)
 
 
+def device_here() -> torch.device:
+    """Where a stage that does not train computes: the GPU of this process, if it has one."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
 def _told(variable: str) -> bool:
     return os.environ.get(variable, "false").lower() in ("true", "1")
 

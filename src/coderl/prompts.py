@@ -22,7 +22,7 @@ SHOWN_ASSERTS = 3  # CodeRL section 4.4: MBPP prompts end with the problem's thr
 Template = Literal["generation", "training"]
 """Which of the released code's two forms stdin and call problems have."""
 TEMPLATES: tuple[Template, ...] = get_args(Template)
-KEPT_AS = "coderl_prompt"
+KEPT_AS = "coderl_template"
 """The entry of tokenizer_config.json that names a model's template."""
 
 

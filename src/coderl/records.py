@@ -252,6 +252,12 @@ def program_text(problem: Problem, program: Program) -> str:
     return problem.starter_code + program.code if program.extra.get("completion") is True else program.code
 
 
+def answer_text(program: Program) -> str:
+    """All that a model wrote: the program, or the answer that it was found in (`text`: chat models; chat.py)."""
+    text = program.extra.get("text")
+    return text if isinstance(text, str) else program.code
+
+
 def code_digest(program: Program) -> str:
     """16 hex digits of the program's text: a verdict keeps them as `code_digest`, so that it is never read as another program's."""
     return hashlib.blake2b(program.code.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()

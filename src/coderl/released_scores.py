@@ -20,7 +20,7 @@ from .formulas.masks import IGNORE
 from .models.critic import Critic
 from .problems.reindent import reindent
 from .problems.released import PROGRAM, PROMPT, Scores
-from .prompts import prompt
+from .prompts import prompt, template_of
 from .records import OUTCOMES, Problem, Program, TokenScores, code_digest
 from .tokens import decode, encode_program, encode_prompt, token_texts
 
@@ -92,7 +92,7 @@ def scores_of(critic: Critic, tokenizer: PreTrainedTokenizerBase, problem: Probl
     if critic.outcomes != 4:
         raise DataError(f"the critic has {critic.outcomes} outcomes; the released scores are of four: train it with --outcomes 4")
     end = int(tokenizer.eos_token_id)
-    source, _ = encode_prompt(tokenizer, prompt(problem), PROMPT, tail=1)
+    source, _ = encode_prompt(tokenizer, prompt(problem, template_of(tokenizer)), PROMPT, tail=0)
     prompts = torch.full((1, PROMPT), end)
     prompts[0, : len(source)] = torch.tensor(source)
     seen = torch.ones_like(prompts, dtype=torch.bool)

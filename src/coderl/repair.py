@@ -17,9 +17,9 @@ from transformers import PreTrainedTokenizerBase
 
 from .errors import DataError
 from .examples import Judged
-from .prompts import prompt
+from .prompts import prompt, template_of
 from .records import Outcome, Problem, Program, Verdict, program_text
-from .tokens import Example, encode_program
+from .tokens import Example, encode_program, surrounding
 
 ERROR_CHARACTERS = 200  # of an error message; the judge itself keeps 500
 _SPELLED = {
@@ -75,14 +75,15 @@ def repair_source(
         ids: list[int] = tokenizer.encode(text, add_special_tokens=False)
         return ids
 
-    statement, code = encoded(prompt(problem)), encoded(program_text(problem, program)[: 64 * limit])
-    before, after = encoded("\nFAILED PROGRAM:\n"), encoded(f"\nERROR:\n{error_text(verdict)}\nREPAIRED PROGRAM:\n")
-    room = limit - len(before) - len(after)
+    front, back = surrounding(tokenizer)
+    statement, code = encoded(prompt(problem, template_of(tokenizer))), encoded(program_text(problem, program)[: 64 * limit])
+    before, after = encoded("\nFAILED PROGRAM:\n"), encoded(f"\nERROR:\n{error_text(verdict)}\nREPAIRED PROGRAM:\n") + back
+    room = limit - len(front) - len(before) - len(after)
     if room < 8:
         raise DataError(f"a repair source of {limit} tokens has no room beside the error of {len(after)}; raise --max-source-tokens")
     shares = share_source(len(statement), len(code), room)
     cut = shares != (len(statement), len(code))
-    return (*_middle_out(statement, shares.statement), *before, *_middle_out(code, shares.program), *after), cut
+    return (*front, *_middle_out(statement, shares.statement), *before, *_middle_out(code, shares.program), *after), cut
 
 
 def _middle_out(ids: Sequence[int], size: int) -> Sequence[int]:

@@ -15,12 +15,14 @@ from typing import NamedTuple
 import torch
 from transformers import PreTrainedTokenizerBase
 
+from .chat import is_chat, program_in
 from .crew import crew, forks
 from .engines.choose import Writer, foreign
 from .engines.requests import Decoding, Generated, Request
 from .engines.torch_engine import generate
+from .machine import device_here
 from .models.actor import Actor, load_actor
-from .prompts import prompt
+from .prompts import prompt, template_of
 from .records import Problem, Program
 from .tokens import decode, encode_prompt, load_tokenizer
 
@@ -80,7 +82,7 @@ def sample(actor: Actor, tasks: Sequence[Task], settings: Settings) -> Iterator[
 
 def written(author: Author, tasks: Sequence[Task], settings: Settings) -> Iterator[Program]:
     """Programs for the tasks, as they finish."""
-    encoded = {t.problem.id: encode_prompt(author.tokenizer, prompt(t.problem), settings.max_source_tokens) for t in tasks}
+    encoded = {t.problem.id: encode_prompt(author.tokenizer, prompt(t.problem, template_of(author.tokenizer)), settings.max_source_tokens) for t in tasks}
     requests = [Request(t.problem.id, encoded[t.problem.id][0], t.indices, settings.decoding) for t in tasks if t.indices]
     greedy = settings.decoding._replace(temperature=0.0)
     requests += [Request(t.problem.id, encoded[t.problem.id][0], (_BASELINE,), greedy) for t in tasks if t.baseline]
@@ -88,12 +90,20 @@ def written(author: Author, tasks: Sequence[Task], settings: Settings) -> Iterat
         yield _program(author.tokenizer, generated, settings, prompt_cut=encoded[generated.key][1])
 
 
+def code_and_text(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> tuple[str, dict[str, str]]:
+    """The program in what was generated, and the whole as the extra field `text` where that is more."""
+    text = decode(tokenizer, ids)
+    code = program_in(text, is_chat(tokenizer))
+    return code, {} if code == text else {"text": text}
+
+
 def _program(tokenizer: PreTrainedTokenizerBase, generated: Generated, settings: Settings, prompt_cut: bool) -> Program:
     greedy = settings.decoding.temperature == 0 or generated.sample == _BASELINE
     drawn = {"sampling_logprobs": [round(x, 5) for x in generated.sampling_logprobs]} if settings.logprobs and not greedy else {}
+    code, text = code_and_text(tokenizer, generated.ids)
     return Program(
         problem=generated.key,
-        code=decode(tokenizer, generated.ids),
+        code=code,
         index=max(generated.sample, 0),
         origin="greedy" if greedy else "sample",
         seed=None if greedy else settings.seed,
@@ -102,6 +112,7 @@ def _program(tokenizer: PreTrainedTokenizerBase, generated: Generated, settings:
         tokens=len(generated.ids),
         extra={
             "token_ids": list(generated.ids),
+            **text,
             **({"cut": True} if generated.cut else {}),
             **({"prompt_cut": True} if prompt_cut else {}),
             **drawn,
@@ -114,7 +125,8 @@ Write = Callable[[Sequence[Task]], Iterator[Program]]
 
 @contextmanager
 def writers(directory: Path, settings: Settings, workers: int, engine: str = "torch") -> Iterator[Write]:
-    """A function like `sample`, with the model of a directory, in `workers` processes of one thread each; 1 = in this process.
+    """A function like `sample`, with the model of a directory, in `workers` processes of one thread each; 1 = in this process, on its GPU if it
+    has one.
 
     `engine` is a name that `engines.choose.choose` gave. vLLM spreads the work itself: give it one worker.
 
@@ -127,6 +139,8 @@ def writers(directory: Path, settings: Settings, workers: int, engine: str = "to
     actor = load_actor(directory) if engine == "torch" else None
     author = Author(partial(generate, actor.model), actor.tokenizer) if actor else Author(foreign(engine, directory), load_tokenizer(directory))
     if workers <= 1:
+        if actor:
+            torch.nn.Module.to(actor.model, device_here())
         yield lambda tasks: written(author, tasks, settings)
         return
     if actor and not forks():

@@ -28,7 +28,7 @@ class Reading(NamedTuple):
 
 
 def read_batch(critic: Critic, batch: Batch) -> CriticOutput:
-    """The critic on a batch: the encoder runs once per distinct prompt."""
+    """The critic on a batch: an encoder runs once per distinct prompt."""
     return critic(batch.prompts, batch.prompt_mask, batch.labels.masked_fill(batch.labels == IGNORE, critic.pad_id), batch.mask, batch.row_prompt)
 
 
@@ -37,7 +37,7 @@ def read_programs(critic: Critic, examples: Sequence[Example], budget: int = 16_
     """A reading of every example, in equal order; in batches as training has them, of at most `budget` tokens."""
     critic.eval()
     readings: dict[int, Reading] = {}
-    for part in epoch_batches(examples, budget, seed=0, group=8):
+    for part in epoch_batches(examples, budget, seed=0, group=8 if critic.shares_prompts else 1):
         batch = Batch(*(tensor.to(critic.body.device) for tensor in collate(part, critic.pad_id)))
         output = read_batch(critic, batch)
         values = token_values(output.token_logits, batch.outcomes)

@@ -23,7 +23,7 @@ from .formulas.coderl import constant_weights, critic_weights, decaying_weights,
 from .formulas.groups import leave_one_out_advantages, normalised_group_advantages
 from .formulas.returns import outcome_returns, passing_returns, relative_returns, tempered_returns
 from .formulas.rltf import adaptive_returns, fine_grained_weights
-from .records import Outcome, Problem, TokenScores, Verdict, program_text
+from .records import Outcome, Problem, TokenScores, Verdict, answer_text, program_text
 from .tokens import Example, token_texts
 
 Advantages = Callable[[Sequence[Judged]], Tensor]
@@ -252,8 +252,10 @@ def on_error_line(tokenizer: PreTrainedTokenizerBase, problems: Mapping[str, Pro
 
     def spread(judged: Judged, example: Example, advantage: float) -> Tensor:
         mask = _mask(example)
-        text = program_text(problems[judged.program.problem], judged.program)
-        start, end = _error_span(tokenizer, judged.verdict, example, text.count("\n") - judged.program.code.count("\n"))
+        program = judged.program
+        before = program_text(problems[program.problem], program).count("\n") - program.code.count("\n")
+        before -= answer_text(program).partition(program.code)[0].count("\n")  # the lines of a chat model's answer before its program
+        start, end = _error_span(tokenizer, judged.verdict, example, before)
         return evenly(judged, example, advantage) + fine_grained_weights(torch.tensor([start]), torch.tensor([end]), mask)[0]
 
     return spread
@@ -263,7 +265,7 @@ _LIMITS = frozenset({"Timeout", "MemoryLimit", "OutputLimit"})
 
 
 def _error_span(tokenizer: PreTrainedTokenizerBase, verdict: Verdict, example: Example, before: int) -> tuple[int, int]:
-    """First token of the error's line and the one behind its last. `before`: lines that the judge put in front of the program."""
+    """First token of the error's line and the one behind its last. `before`: lines that the judge put in front of the program's text."""
     if verdict.outcome not in (Outcome.COMPILE_ERROR, Outcome.RUNTIME_ERROR) or verdict.error_type in _LIMITS:
         return 0, 0
     if verdict.error_line is None:

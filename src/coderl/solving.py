@@ -12,9 +12,12 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+import torch
+
 from .critic_sampling import Candidate, Reader, Rules, Team, Tree, search
 from .engines.torch_engine import generate
 from .handed_in import Ranked
+from .machine import device_here
 from .models.actor import load_actor
 from .models.critic import load_critic, reading_prefixes
 from .records import Problem, Program, Verdict
@@ -34,6 +37,7 @@ def load_author(directory: str | Path) -> Author:
         ModelError: no such folder, or no actor in it that can be loaded.
     """
     actor = load_actor(directory)
+    torch.nn.Module.to(actor.model, device_here())
     return Author(partial(generate, actor.model), actor.tokenizer)
 
 
@@ -41,7 +45,7 @@ def team(judge: Judge, actor: str | Path, critic: str | Path | None = None, repa
     """Who takes part in a search, from model directories. `pooled`: the critic reads prefixes as whole programs (`models.critic.PrefixHead`)."""
     reader = None
     if critic is not None:
-        loaded = load_critic(critic)
+        loaded = load_critic(critic).to(device_here())
         reader = Reader(reading_prefixes(loaded) if pooled else loaded, load_tokenizer(critic))
     rewriter = None if repair is None else load_author(repair)
     return Team(load_author(actor), judge, reader, rewriter, str(actor), "" if repair is None else str(repair))

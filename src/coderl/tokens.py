@@ -3,7 +3,7 @@
 A tokenizer is a Hugging Face one: trained here on a problem set (`train_tokenizer`), or loaded (`load_tokenizer`: a Hugging Face
 directory, or the bare vocabulary and merges of the CodeT5 repository). A batch keeps every distinct prompt once and its programs
 as rows that point at it, so that the encoder works once per prompt however many programs of it are in the batch. Programs are
-`code tokens + </s>`. CodeT5's tokenizer puts `<s>` and `</s>` around every text, and so do prompts and programs then (`surroundings`).
+`code tokens + </s>`. CodeT5's tokenizer puts `<s>` and `</s>` around every text, and so do prompts and programs then (`ends_of`).
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from tokenizers.processors import TemplateProcessing
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
+from . import chat
 from .errors import DataError, ModelError
 from .formulas.masks import length_mask
 from .models.hub import local_folder
@@ -140,43 +141,54 @@ class Batch(NamedTuple):
 def encode_prompt(tokenizer: PreTrainedTokenizerBase, text: str, limit: int, tail: int = 24) -> tuple[tuple[int, ...], bool]:
     """Ids of a prompt, at most `limit`, and whether it was cut. A cut takes out the middle: the last `tail` tokens ("ANSWER:") stay.
 
-    With CodeT5's tokenizer the released code's ids are those of tail 1 (its generation: only the end token stays) and 0 (its training).
+    A chat model's prompt is the user's turn (chat.py); what its template puts behind the text stays too, and so does CodeT5's end token: with
+    tail 0 these are the ids that the released code generates from. (Its training set's lose the end token to the cut.)
     """
-    front, back = surroundings(tokenizer)
-    ids: list[int] = [*front, *tokenizer.encode(text, add_special_tokens=False), *back]
+    front, back = surrounding(tokenizer)
+    words = chat.request(text) if chat.is_chat(tokenizer) else text
+    ids: list[int] = [*front, *tokenizer.encode(words, add_special_tokens=False), *back]
     if len(ids) <= limit:
         return tuple(ids), False
+    tail += len(back)
     tail = min(tail, limit // 2)
     return tuple(ids[: limit - tail] + ids[len(ids) - tail :]), True
 
 
-class Surroundings(NamedTuple):
-    """Ids that a tokenizer puts in front of a text and behind it."""
+class Surrounding(NamedTuple):
+    """Ids in front of a text and behind it."""
 
-    front: tuple[int, ...]
-    back: tuple[int, ...]
-
-    @property
-    def whole(self) -> bool:
-        """Whether a text has a beginning and an end (CodeT5): then programs have both too, as that model was taught."""
-        return bool(self.front and self.back)
+    front: list[int]
+    back: list[int]
 
 
-def surroundings(tokenizer: PreTrainedTokenizerBase) -> Surroundings:
+def surrounding(tokenizer: PreTrainedTokenizerBase) -> Surrounding:
+    """Ids around a prompt's text: those that the tokenizer itself puts there (`ends_of`), or a chat model's template.
+
+    Raises:
+        ModelError: a chat model without a chat template.
+    """
+    if not chat.is_chat(tokenizer):
+        return ends_of(tokenizer)
+    front, back = (tokenizer.encode(text, add_special_tokens=False) for text in chat.around(tokenizer))
+    return Surrounding(front, back)
+
+
+def ends_of(tokenizer: PreTrainedTokenizerBase) -> Surrounding:
     """<s> and </s> for CodeT5's tokenizer, <s> and nothing for Llama's, nothing for GPT-2's and for those made by `train_tokenizer`."""
     bare: list[int] = tokenizer.encode("a", add_special_tokens=False)
     whole: list[int] = tokenizer.encode("a")
     start = next((i for i in range(len(whole)) if whole[i : i + len(bare)] == bare), None)
     if start is None:  # something else happens to a text in there: nothing that could be put around another
-        return Surroundings((), ())
-    return Surroundings(tuple(whole[:start]), tuple(whole[start + len(bare) :]))
+        return Surrounding([], [])
+    return Surrounding(whole[:start], whole[start + len(bare) :])
 
 
 def encode_program(tokenizer: PreTrainedTokenizerBase, code: str, limit: int) -> tuple[tuple[int, ...], bool]:
-    """Ids of a program with </s> behind (and <s> in front where the tokenizer is CodeT5's), at most `limit`, and whether it was cut (then
-    without </s>)."""
-    around = surroundings(tokenizer)
-    front = around.front if around.whole else ()
+    """Ids of a program with </s> behind, at most `limit`, and whether it was cut (then without </s>). A chat model's is in a code fence; one
+    whose tokenizer gives every text a beginning and an end (CodeT5) has the beginning in front of programs too, as it was taught."""
+    code = chat.fenced(code) if chat.is_chat(tokenizer) else code
+    ends = ends_of(tokenizer)
+    front = ends.front if ends.back else []
     # A very long program is cut as text first: no token is longer than its text, and tokenizing 10 MB takes minutes.
     ids: list[int] = [*front, *tokenizer.encode(code[: limit * 64], add_special_tokens=False)]
     if len(ids) < limit and len(code) <= limit * 64:

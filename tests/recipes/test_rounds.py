@@ -16,6 +16,7 @@ from coderl.recipes import rounds
 from coderl.recipes.finetuning import Tuning
 from coderl.recipes.rounds import Config, Round, shares
 from coderl.records import Verdict
+from coderl.reuse import FILE, Learnt, earlier_examples
 from coderl.store import RunDirectory, read_records
 
 CONFIG = Config(Path("m"), Path("p.jsonl"), Path("out"), tuning=Tuning(references=Path("r.jsonl"), validation=Path("v.jsonl")))
@@ -105,6 +106,21 @@ def test_two_rounds_run_and_are_left_alone_when_done(made, capsys):
         rounds.main(replace(config, problems_per_round=5))
     rounds.main(config)
     assert len([line for line in RunDirectory(made / "out").metrics() if line["stage"] == "rounds"]) == 3
+
+
+@pytest.mark.parametrize(("algorithm", "reuse"), [("leave-one-out", "importance"), ("coderl", "importance"), ("grpo", "passing")])
+def test_a_round_learns_from_earlier_ones_again(made, tmp_path, algorithm, reuse):
+    tuning = Tuning(references=made / "mini" / "train.jsonl", max_program_tokens=24, reuse=reuse)
+    config = Config(made / "warm" / "actor", made / "mini" / "train_tests_only.jsonl", tmp_path, algorithm=algorithm, variant="A", tuning=tuning)
+    rounds.main(replace(config, rounds=2, problems_per_round=6, samples=6, temperature=1.0))
+    first, second = (read_records(Round(config, n).folder / "tuned" / FILE, Learnt) for n in (1, 2))
+    assert first and second and not {one.problem for one in first} & {one.problem for one in second}
+    assert len(first[0].old_log_probs) == len(first[0].program)  # GRPO has them anyway
+    again = len(earlier_examples([Round(config, 1).folder / "tuned"], reuse))
+    updates = [next(line for line in RunDirectory(Round(config, n).folder / "tuned").metrics() if line["stage"] == "signal") for n in (1, 2)]
+    assert [line["earlier"] for line in updates] == [0, again] and again == (
+        len(first) if reuse == "importance" else sum(one.passed for one in first)
+    )
 
 
 def test_greedy_samples_have_no_greedy_baseline():

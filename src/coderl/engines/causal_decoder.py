@@ -8,12 +8,14 @@ in two parts, which are joined as flash attention joins blocks:
     o = (e^(a - m) z_a o_a + e^(b - m) z_b o_b) / (e^(a - m) z_a + e^(b - m) z_b),    m = max(a, b)
 
 with a, b the largest score of each part, z the sums of e^(score - largest) and o the means of the values. A prefix is part of the
-source: it is read with the prompt, in one pass, and shared too.
+source: it is read with the prompt, in one pass, and shared too. CodeGen, whose attention does not go through that interface, has its
+own attention method put aside for the time of a step.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, NamedTuple, cast
 
 import numpy as np
@@ -73,6 +75,12 @@ def _attention(
     return result.view(R, 1, H, D), None
 
 
+def _attention_of_codegen(module: torch.nn.Module, query: Tensor, cache: _Cache, value: Tensor, attention_mask: None) -> tuple[Tensor, None]:
+    """In the place of CodeGen's `_attn`: query (R, H, 1, D) -> (R, H, 1, D)."""
+    result, _ = _attention(module, query, cache, value, attention_mask)
+    return result.transpose(1, 2), None
+
+
 def _refuse(module: torch.nn.Module, cache: _Cache, more: dict[str, Any]) -> None:
     """Raises UsageError for attention that is more than softmax(q k) v over all tokens so far."""
     longest = max(int(memory.lengths.max()) + memory.length for memory in cache.memories)
@@ -112,10 +120,11 @@ class CausalDecoder:
     """See `engines.torch_engine.Decoder`, which says what each method is for."""
 
     def __init__(self, model: PreTrainedModel) -> None:
-        if model.config.is_encoder_decoder or not model._can_set_attn_implementation():
+        self.apart = [module for module in model.modules() if type(module).__name__ == "CodeGenAttention"]
+        if model.config.is_encoder_decoder or not (self.apart or model._can_set_attn_implementation()):
             raise UsageError(
                 f"{type(model).__name__} cannot be run by the torch engine; it takes T5 encoder-decoders and decoder-only models whose attention "
-                "goes through transformers' AttentionInterface (GPT-2, Llama, Qwen, Mistral and many more)"
+                "goes through transformers' AttentionInterface (GPT-2, Llama, Qwen, StarCoder2, Mistral and many more), and CodeGen"
             )
         AttentionInterface.register(_NAME, _attention)
         self.model, self.device = model, model.device
@@ -152,6 +161,8 @@ class CausalDecoder:
         config = self.model.config
         before = config._attn_implementation
         config._attn_implementation = _NAME
+        for module in self.apart:
+            module._attn = partial(_attention_of_codegen, module)
         try:
             output = self.model(
                 input_ids=tokens[:, None],
@@ -162,4 +173,6 @@ class CausalDecoder:
             )
         finally:
             config._attn_implementation = before
+            for module in self.apart:
+                del module._attn  # the class's own is there again
         return cast(Tensor, output.logits)[:, 0]

@@ -14,17 +14,12 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase, T5Config, T5ForConditionalGeneration
-from transformers.models.auto.modeling_auto import (
-    MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
-    MODEL_FOR_MASKED_LM_MAPPING_NAMES,
-    MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES,
-)
 
 from ..errors import ModelError
 from ..formulas.masks import shift_right, token_log_probs
 from ..tokens import IGNORE, Batch, Example, collate, load_tokenizer, read_json, vocabulary_size
 from .adapters import adapted, plain_weights
-from .causal import causal_log_probs, causal_logits
+from .causal import causal_log_probs, causal_logits, causal_pass, causal_program_states, is_decoder_only
 from .hub import local_folder
 from .t5_passes import Memory, decode, encode, places
 
@@ -83,7 +78,7 @@ def load_actor(directory: str | Path) -> Actor:
     if not directory.is_dir():
         raise ModelError(f"{directory} is not a model folder; give a folder that save_pretrained or a coderl stage wrote")
     kind = read_json(directory / "config.json").get("model_type")
-    if kind != "t5" and not _decoder_only(kind):
+    if kind != "t5" and not is_decoder_only(kind):
         raise ModelError(
             f"{directory}/config.json has model_type {kind!r}; actors are of type 't5' (CodeT5 is one), "
             "or decoder-only ('gpt2', 'llama', 'qwen2', ...)"
@@ -102,12 +97,6 @@ def load_actor(directory: str | Path) -> Actor:
     if kind != "t5":
         _agree_on_the_end(model, tokenizer, directory)
     return Actor(model, tokenizer)
-
-
-def _decoder_only(kind: object) -> bool:
-    """Whether transformers knows this model type as one that continues texts, and as nothing else."""
-    others = (MODEL_FOR_MASKED_LM_MAPPING_NAMES, MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES)
-    return kind in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES and not any(kind in other for other in others)
 
 
 def _agree_on_the_end(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, directory: Path) -> None:
@@ -146,11 +135,13 @@ def program_log_probs(model: PreTrainedModel, batch: Batch) -> Tensor:
     """log p(w_t | w_<t, D) of every program token: (B, T), 0 where masked. An encoder runs once per distinct prompt."""
     if not isinstance(model, T5ForConditionalGeneration):
         return causal_log_probs(model, batch)
-    return log_probs_of_states(model, program_states(model, batch), batch)
+    return states_and_log_probs(model, batch)[1]
 
 
-def program_states(model: T5ForConditionalGeneration, batch: Batch) -> Tensor:
-    """Decoder states from which each token is written, before it is read: (N, d), the N tokens of the batch's mask, row after row."""
+def program_states(model: PreTrainedModel, batch: Batch) -> Tensor:
+    """States from which each token is written, before it is read: (N, d), the N tokens of the batch's mask, row after row."""
+    if not isinstance(model, T5ForConditionalGeneration):
+        return causal_program_states(model, batch)
     config = model.config
     prompts = Memory(encode(model.encoder, batch.prompts, batch.prompt_mask), places(batch.prompt_mask), batch.prompt_mask, batch.row_prompt)
     decoder_ids = shift_right(batch.labels, config.decoder_start_token_id, config.pad_token_id or 0, IGNORE)  # (B, T)
@@ -172,10 +163,15 @@ def _logits_of_states(model: T5ForConditionalGeneration, states: Tensor) -> Tens
     return logits
 
 
-def log_probs_of_states(model: T5ForConditionalGeneration, states: Tensor, batch: Batch) -> Tensor:
-    """`program_log_probs` from the states (N, d) of the same batch."""
-    flat = token_log_probs(_logits_of_states(model, states)[None], batch.labels[batch.mask][None])[0]  # (N,)
-    return spread(flat, batch.mask)
+def states_and_log_probs(model: PreTrainedModel, batch: Batch) -> tuple[Tensor, Tensor]:
+    """`program_states` (N, d) and `program_log_probs` (B, T) in one pass."""
+    if not isinstance(model, T5ForConditionalGeneration):
+        states, logits = causal_pass(model, batch)
+    else:
+        states = program_states(model, batch)
+        logits = _logits_of_states(model, states)
+    flat = token_log_probs(logits[None], batch.labels[batch.mask][None])[0]  # (N,)
+    return states, spread(flat, batch.mask)
 
 
 def spread(flat: Tensor, mask: Tensor) -> Tensor:
@@ -188,8 +184,9 @@ def without_dropout(model: nn.Module) -> None:
     for module in model.modules():
         if isinstance(module, nn.Dropout):
             module.p = 0.0
-        elif isinstance(getattr(module, "dropout", None), float):
-            module.dropout = 0.0  # type: ignore[assignment]  # T5's attention
+        for name in ("dropout", "attention_dropout", "residual_dropout"):  # numbers of T5's attention, of Llama's and its kin, of StarCoder2
+            if isinstance(getattr(module, name, None), float):
+                setattr(module, name, 0.0)
 
 
 def with_old_log_probs(model: PreTrainedModel, examples: Sequence[Example], pad_id: int) -> list[Example]:

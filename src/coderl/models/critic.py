@@ -1,11 +1,12 @@
-"""The critic: a T5 encoder-decoder without its vocabulary head that reads a problem and a program and predicts what the tests will say.
+"""The critic: a language model without its vocabulary head that reads a problem and a program and predicts what the tests will say.
 
-The problem goes into the encoder, the program into the decoder (CodeRL section 3.3). Two heads turn decoder states into outcomes:
+In a T5 the problem goes into the encoder, the program into the decoder (CodeRL section 3.3); a decoder-only body reads the program behind
+the problem, and only the program's states count (models/causal.py). Two heads turn states into outcomes:
 
     PaperHead      maximum over the program's tokens of the states, then one linear layer; the value of a token is the same layer on
                    its own state, after the decoder has read that token. The default, and what critic sampling needs.
     ReleasedHead   two-layer network on every state, then the maximum over all positions, padding included; the value of a token
-                   comes from the state before the token was read. As in the authors' code, so that their weights mean what they meant.
+                   comes from the state before the token was read. As in the authors' code, so that their weights mean what they meant: T5 only.
 
 A critic directory is a Hugging Face directory of the body (`config.json`, `model.safetensors`) with `head.safetensors` and `critic.json`
 beside them. Not here: losses (`formulas.coderl`), tokenizers, training, scoring of files.
@@ -23,12 +24,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional
-from transformers import T5Config, T5ForConditionalGeneration, T5Model
+from transformers import CONFIG_MAPPING, AutoModel, PreTrainedConfig, PreTrainedModel, T5Config, T5Model
 
 from ..errors import CoderlError, ModelError
 from ..formulas.masks import masked_max
 from ..store import atomic_write, write_failure
 from .adapters import plain_weights
+from .causal import causal_states, is_decoder_only
 from .t5_passes import Memory, decode, encode, places
 
 RELEASED_WIDTH = 128
@@ -114,7 +116,7 @@ Head = PaperHead | ReleasedHead | PrefixHead
 
 
 class Critic(nn.Module):
-    """A T5 body and a head. `outcomes` is C: 4, or 2 (failed, passed) for critic sampling.
+    """A body, T5 or decoder-only, and a head. `outcomes` is C: 4, or 2 (failed, passed) for critic sampling.
 
     Args:
         width: programs are padded to so many tokens; 0: to the longest of the batch. A released head's maximum takes in padding, so what it
@@ -122,28 +124,36 @@ class Critic(nn.Module):
         reads_own_token: whether a token's logits come from the state that has read the token; None: as the head was made.
 
     Raises:
-        ModelError: another number of outcomes, or a body whose config names no padding token.
+        ModelError: another number of outcomes, a T5 whose config names no padding token, or the released head on another body than a T5.
     """
 
-    def __init__(self, body: T5Model, head: Head, outcomes: int, width: int = 0, reads_own_token: bool | None = None) -> None:
+    def __init__(self, body: PreTrainedModel, head: Head, outcomes: int, width: int = 0, reads_own_token: bool | None = None) -> None:
         super().__init__()
         config = body.config
         if outcomes not in (2, 4):
             raise ModelError(f"a critic has 4 outcomes, or 2 for critic sampling; found {outcomes!r}")
-        if config.pad_token_id is None:
+        pad_id = getattr(config, "pad_token_id", None)
+        if pad_id is None and config.is_encoder_decoder:
             raise ModelError("the critic's config has no pad_token_id; CodeT5 has 0: add it to config.json")
+        if isinstance(head, ReleasedHead) and not config.is_encoder_decoder:
+            raise ModelError(f"the released head goes with a T5; the critic's body is decoder-only ({config.model_type!r}): take the paper's head")
         self.body = body
         self.head = head
         self.outcomes = outcomes
         self.width = width
         self.reads_own_token = head.reads_own_token if reads_own_token is None else reads_own_token
-        self.pad_id: int = config.pad_token_id
+        self.pad_id: int = pad_id or 0  # a decoder-only body never sees it
         start = getattr(config, "decoder_start_token_id", None)
         self.start_id: int = self.pad_id if start is None else start
 
     @property
-    def config(self) -> T5Config:
+    def config(self) -> PreTrainedConfig:
         return self.body.config
+
+    @property
+    def shares_prompts(self) -> bool:
+        """Whether programs of one prompt share the work on it: an encoder reads it once; a decoder-only body for each program."""
+        return isinstance(self.body, T5Model)
 
     def forward(
         self, input_ids: Tensor, attention_mask: Tensor, program_ids: Tensor, program_mask: Tensor, rows: Tensor | None = None
@@ -161,61 +171,66 @@ class Critic(nn.Module):
             rows: (B,) int, the problem of each program: several programs of a problem then share one pass of the encoder.
         """
         assert program_ids.shape == program_mask.shape and program_mask.dtype == torch.bool, "program ids and bool mask must be (B, T)"
+        if rows is None:
+            rows = torch.arange(len(program_ids), device=program_ids.device)
         size = program_ids.shape[1]
         if isinstance(self.head, ReleasedHead) and size < self.width:
             program_ids = functional.pad(program_ids, (0, self.width - size), value=self.pad_id)
             program_mask = functional.pad(program_mask, (0, self.width - size), value=False)
-        output = self._read(input_ids, attention_mask.bool(), program_ids, program_mask, rows)
-        return output._replace(token_logits=output.token_logits[:, :size])
+        length, pooled_from, values_from = program_mask.shape[1], int(self.head.reads_own_token), int(self.reads_own_token)
+        if isinstance(self.body, T5Model):
+            states = self._decoder_states(self.body, input_ids, attention_mask.bool(), program_ids, program_mask, rows)
+        else:
+            states = causal_states(self.body, input_ids, attention_mask.bool(), program_ids, program_mask, rows)
+        output: CriticOutput = self.head(states[:, pooled_from : pooled_from + length], program_mask)
+        token_logits = output.token_logits
+        if values_from != pooled_from:
+            token_logits = self.head(states[:, values_from : values_from + length], program_mask).token_logits
+        return CriticOutput(output.logits, token_logits[:, :size])
 
-    def _read(self, input_ids: Tensor, look: Tensor, program_ids: Tensor, program_mask: Tensor, rows: Tensor | None) -> CriticOutput:
-        """`forward` on programs as they are padded."""
-        pooled_from, values_from = int(self.head.reads_own_token), int(self.reads_own_token)
-        length = program_mask.shape[1]
+    def _decoder_states(self, body: T5Model, input_ids: Tensor, look: Tensor, program_ids: Tensor, program_mask: Tensor, rows: Tensor) -> Tensor:
+        """The states of the decoder, (B, T + 1, d): at t that which has read w_1..w_t; with the last one only where a head or a value needs it."""
+        length = program_mask.shape[1] + max(int(self.head.reads_own_token), int(self.reads_own_token))
         program = program_ids.masked_fill(~program_mask, self.pad_id)
         start = program.new_full((len(program), 1), self.start_id)
-        decoder_ids = torch.cat([start, program], dim=1)[:, : length + max(pooled_from, values_from)]
-        if rows is None:
-            rows = torch.arange(len(program), device=program.device)
-        memory = Memory(encode(self.body.encoder, input_ids, look), places(look), look, rows)
-        real = functional.pad(program_mask, (1, 0), value=True)[:, : decoder_ids.shape[1]]
+        decoder_ids = torch.cat([start, program], dim=1)[:, :length]
+        memory = Memory(encode(body.encoder, input_ids, look), places(look), look, rows)
+        real = functional.pad(program_mask, (1, 0), value=True)[:, :length]
         if isinstance(self.head, ReleasedHead):  # its maximum takes in the states of padding
             real = torch.ones_like(real)
-        decoded = decode(self.body.decoder, decoder_ids, real, memory)  # (N, d)
-        if isinstance(self.head, ReleasedHead) and self.config.scale_decoder_outputs:
-            decoded = decoded * self.config.d_model**-0.5
-        states = decoded.new_zeros(real.shape + decoded.shape[1:]).masked_scatter(real[..., None], decoded)
-        output: CriticOutput = self.head(states[:, pooled_from : pooled_from + length], program_mask)
-        if values_from == pooled_from:
-            return output
-        return output._replace(token_logits=self.head(states[:, values_from : values_from + length], program_mask).token_logits)
+        decoded = decode(body.decoder, decoder_ids, real, memory)  # (N, d)
+        if isinstance(self.head, ReleasedHead) and body.config.scale_decoder_outputs:
+            decoded = decoded * body.config.d_model**-0.5
+        return decoded.new_zeros(real.shape + decoded.shape[1:]).masked_scatter(real[..., None], decoded)
 
 
-def critic_from_config(config: T5Config, head: type[PaperHead] | type[ReleasedHead], outcomes: int, seed: int) -> Critic:
+def critic_from_config(config: PreTrainedConfig, head: type[PaperHead] | type[ReleasedHead], outcomes: int, seed: int) -> Critic:
     """A critic with random weights. The global random state is left as it was.
 
     Args:
-        config: sizes of the body (CodeRL: CodeT5-small for CodeT5 actors).
+        config: sizes of the body (CodeRL: CodeT5-small for CodeT5 actors, GPT2-small for GPT actors).
         head: `PaperHead` or `ReleasedHead`, the class.
         outcomes: 4, or 2 for critic sampling.
         seed: of the weights.
     """
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        return Critic(T5Model(copy.deepcopy(config)), head(config.d_model, outcomes), outcomes)
+        config = copy.deepcopy(config)
+        body = T5Model(config) if isinstance(config, T5Config) else AutoModel.from_config(config, dtype=torch.float32)
+        return Critic(body, head(config.hidden_size, outcomes), outcomes)
 
 
-def critic_from_actor(actor: T5ForConditionalGeneration, head: type[PaperHead] | type[ReleasedHead], outcomes: int, seed: int) -> Critic:
+def critic_from_actor(actor: PreTrainedModel, head: type[PaperHead] | type[ReleasedHead], outcomes: int, seed: int) -> Critic:
     """A critic whose body is a copy of the actor's, with a random head. Training the one leaves the other alone.
 
     Differs from the paper, whose critic is a smaller pretrained model; here the actor may be the only pretrained model there is.
     """
     critic = critic_from_config(actor.config, head, outcomes, seed)
-    _load_body(critic.body, actor.state_dict(), "the actor")
+    _load_body(critic.body, actor.base_model.state_dict(), "the actor")  # of a T5 that is the whole model
     return critic.to(actor.device)
 
 
-def reading(critic: Critic, own_token: bool) -> Critic:
+def reading_at(critic: Critic, own_token: bool) -> Critic:
     """The same critic, body and head shared, whose token values come after the token is read (eq. 10 as the paper has it) or before (as the
     released code has it). What it says of whole programs stays.
 
@@ -249,7 +264,7 @@ def save_critic(critic: Critic, directory: str | Path) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         (directory / MARKER_FILE).unlink(missing_ok=True)
         config = copy.deepcopy(critic.config)
-        config.architectures = ["T5Model"]
+        config.architectures = [type(critic.body).__name__]
         config.save_pretrained(directory)
         body = {name: value for name, value in plain_weights(critic.body).items() if name not in COPIES}
         for name, weights in (("model.safetensors", body), (HEAD_FILE, critic.head.state_dict())):
@@ -298,10 +313,10 @@ def load_released_critic(directory: str | Path, width: int = 0) -> Critic:
         ModelError: a file is missing, or it holds no error head, or sizes do not agree.
     """
     directory = Path(directory)
-    return released_critic(_read_config(directory), read_weights(directory), directory, width)
+    return released_critic(_read_config(directory, released=True), read_weights(directory), directory, width)
 
 
-def released_critic(config: T5Config, weights: dict[str, Tensor], source: Path, width: int) -> Critic:
+def released_critic(config: PreTrainedConfig, weights: dict[str, Tensor], source: Path, width: int) -> Critic:
     """A critic from the weights of the authors' code, by their names; `source` is what an error names.
 
     Float32, on the CPU, in evaluation mode, with a `ReleasedHead` for four outcomes, and with plain attention: its order of sums is the
@@ -342,19 +357,20 @@ def _read_marker(marker: Any, directory: Path) -> _Marker:
     )
 
 
-def _read_config(directory: Path) -> T5Config:
+def _read_config(directory: Path, released: bool = False) -> PreTrainedConfig:
     path = directory / "config.json"
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
-        if values.get("model_type") != "t5":
-            raise ModelError(f"{path} is of model type {values.get('model_type')!r}; a critic needs a T5 body")
-        return T5Config.from_dict(values)
+        kind = values.get("model_type")
+        if kind != "t5" and (released or not is_decoder_only(kind)):
+            raise ModelError(f"{path} is of model type {kind!r}; a critic needs a T5 body" + ("" if released else ", or a decoder-only one"))
+        return T5Config.from_dict(values) if kind == "t5" else CONFIG_MAPPING[kind].from_dict(values)
     except FileNotFoundError:
-        raise ModelError(f"{directory} has no config.json; a critic is a Hugging Face directory of a T5 model") from None
+        raise ModelError(f"{directory} has no config.json; a critic is a Hugging Face directory of a model, with a head beside it") from None
     except ModelError:
         raise
     except Exception as error:  # whatever a config of another shape makes transformers raise
-        raise ModelError(f"{path} is no T5 configuration ({_short(error)})") from None
+        raise ModelError(f"{path} is no configuration of such a model ({_short(error)})") from None
 
 
 def read_weights(directory: Path) -> dict[str, Tensor]:
@@ -372,12 +388,14 @@ def read_weights(directory: Path) -> dict[str, Tensor]:
         raise ModelError(f"the weights in {directory} cannot be read ({_short(error)})") from None
 
 
-def _load_body(body: T5Model, weights: dict[str, Tensor], source: object) -> None:
+def _load_body(body: PreTrainedModel, weights: dict[str, Tensor], source: object) -> None:
     """Copy the weights that a body has; what else the checkpoint holds (vocabulary head, error head) is left."""
     names = set(body.state_dict())
     missing = names - COPIES - set(weights)
     if missing:
-        raise ModelError(f"{source} lacks the weight {min(missing)} ({len(missing)} missing of {len(names)}); is it a T5 encoder-decoder?")
+        raise ModelError(
+            f"{source} lacks the weight {min(missing)} ({len(missing)} missing of {len(names)}); is it of the kind that config.json says?"
+        )
     try:
         body.load_state_dict({name: weights[name] for name in names - COPIES}, strict=False)
     except RuntimeError as error:

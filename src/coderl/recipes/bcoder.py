@@ -37,8 +37,6 @@ class Learning:
     """tokens of sampled programs and their prompts in a step, padding included; as many of references come on top"""
     real_share: float = 0.5
     """weight of ground truth in L_Q beside sampled programs, 0 to 1 (B-Coder: half of each mini-batch)"""
-    weight_decay: float = 0.05
-    """of AdamW (B-Coder, both stages)"""
     max_source_tokens: int = 192
     """longest prompt in tokens"""
     max_program_tokens: int = 128
@@ -211,22 +209,20 @@ def fit_stage(
     sums: Callable[[Batch], Mapping[str, Tensor]],
     weights: Mapping[str, float],
     rate: float,
-    final: float,
     updates: int,
     watch: Watch,
     run: RunDirectory,
     machine: Machine,
 ) -> Progressed:
-    """The loop of a stage: `updates` steps of AdamW at `rate`, which falls linearly to `final` times itself, no warm-up."""
-    from ..fitting import Batches, Objective, Plan, fit
+    """The loop of a stage: `updates` steps of AdamW at `rate`, in the course that the stage's `training` says."""
+    from ..fitting import Batches, Objective, fit
     from .training import prepared
 
     learning, training = config.learning, config.training
     batches = Batches(lambda number: epoch(learning, data, number), loaded.tokenizer.pad_token_id, learning.seed)
-    plan = Plan(updates, rate, warmup=0.0, final=final, weight_decay=learning.weight_decay, accumulate=training.accumulate)
     objective = Objective(sums, lambda part: {name: n for name, n in counts(part).items() if name in weights}, weights)
     with prepared(training, loaded.model, learning.seed):
-        return fit(loaded.model, batches, objective, plan, run, watch, machine)
+        return fit(loaded.model, batches, objective, training.plan(updates, rate), run, watch, machine)
 
 
 def end(loaded: LoadedQ, run: RunDirectory, machine: Machine, name: str) -> None:

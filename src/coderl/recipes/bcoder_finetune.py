@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from ..tokens import Batch
 
 LOOKS = 4  # looks at the validation problems on the way, beside the one before
-OFTEN_SAVED = Training(checkpoint_every=100)
+FALLING = Training(checkpoint_every=100, warmup=0.0, final_rate=0.0, weight_decay=0.05)  # B-Coder: linear decay, no warm-up
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Config:
     """judge validation programs even where this machine offers no isolation"""
     learning: Annotated[Learning, OmitArgPrefixes] = DEFAULT
     """how the model learns"""
-    training: Annotated[Training, OmitArgPrefixes] = OFTEN_SAVED
+    training: Annotated[Training, OmitArgPrefixes] = FALLING
     """how the machine is used"""
 
 
@@ -101,7 +101,7 @@ def main(config: Config) -> None:
             run.log(stage=name, step=0, cpu_seconds=0.0, **look(0))
         watch = Watch(name, 10, -(-config.updates // LOOKS), config.training.checkpoint_every, look, save)
         sums = policy_sums(loaded, encoder, frozen, config.conservative)
-        at = fit_stage(config, loaded, data, sums, weights, config.learning_rate, 0.0, config.updates, watch, run, machine)
+        at = fit_stage(config, loaded, data, sums, weights, config.learning_rate, config.updates, watch, run, machine)
     end(loaded, run, machine, "model")
     machine.say(f"{at.updates} updates in {at.cpu_seconds:.0f} CPU s -> {run / 'model'}")
 

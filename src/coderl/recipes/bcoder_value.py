@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated
 from tyro.conf import OmitArgPrefixes
 
 from .bcoder import DEFAULT, Learning
-from .training import USUAL, Training
+from .training import Training
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from ..frozen import Frozen
     from ..models.bcoder import FrozenEncoder, LoadedQ
     from ..tokens import Batch, Example
+
+CONSTANT = Training(warmup=0.0, final_rate=1.0, weight_decay=0.05)  # B-Coder: a constant rate
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,7 @@ class Config:
     """share of the sampled problems that is kept for measuring, 0 to 0.5"""
     learning: Annotated[Learning, OmitArgPrefixes] = DEFAULT
     """how the model learns"""
-    training: Annotated[Training, OmitArgPrefixes] = USUAL
+    training: Annotated[Training, OmitArgPrefixes] = CONSTANT
     """how the machine is used"""
 
 
@@ -87,7 +89,7 @@ def main(config: Config) -> None:
     watch = Watch("bcoder-value", 20, max(1, config.updates // 4), config.training.checkpoint_every, measure, save)
     sums = value_sums(loaded, encoder, frozen)
     weights = td_weights(config.learning)
-    at = fit_stage(config, loaded, data, sums, weights, config.learning_rate, 1.0, config.updates, watch, run, machine)
+    at = fit_stage(config, loaded, data, sums, weights, config.learning_rate, config.updates, watch, run, machine)
     end(loaded, run, machine, "model")
     machine.say(f"{at.updates} updates in {at.cpu_seconds:.0f} CPU s -> {run / 'model'}")
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -28,11 +28,13 @@ class Config:
     """The whole method from nothing: problems, warm start, critic, CodeRL, table, report."""
 
     out: Path | None = None
-    """folder for everything the demo makes; default runs/demo, with --quick runs/demo-quick"""
+    """folder for everything the demo makes; default runs/demo, with --quick runs/demo-quick, with --actor decoder-only named so"""
     quick: bool = False
     """the same chain in 3 minutes, on fewer of everything: it shows the steps; what RL is worth takes the whole demo"""
     seed: int = 0
     """seed of problems, weights and samples"""
+    actor: Literal["encoder-decoder", "decoder-only"] = "encoder-decoder"
+    """what kind of model the actor is: a small T5, or a small Llama"""
     cores: int = 2
     """CPU cores to use"""
     allow_unsandboxed: bool = False
@@ -123,7 +125,8 @@ def main(config: Config) -> None:
     from ..store import RunDirectory, manifest
 
     scale = QUICK if config.quick else FULL
-    folder = config.out or Path("runs/demo-quick" if config.quick else "runs/demo")
+    kind = "" if config.actor == "encoder-decoder" else f"-{config.actor}"
+    folder = config.out or Path(f"runs/demo{'-quick' if config.quick else ''}{kind}")
     chain = Chain(scale, config, Paths(folder)).steps()
     finished_steps(chain, folder)  # a folder made with other settings is refused before anything in it is touched
     run = RunDirectory(folder)
@@ -178,10 +181,12 @@ class Chain(NamedTuple):
         s, cores = self.scale, self.config.cores
         sizes = ("--train", s.train, "--tests-only", s.tests_only, "--validation", s.validation, "--heldout", s.heldout, "--sources", *s.sources)
         more = ("--updates", s.warm_updates, "--learning-rate", s.warm_rate, "--threads", cores, "--evaluate-every", s.evaluate_every)
+        # four layers of a Llama have about as many weights as two and two of a T5
+        fresh = ("--family", "llama", "--layers", 4) if self.config.actor == "decoder-only" else ()
         made = words("problems", "mini", "--out", self.paths.folder / "problems", *sizes, *self.seed)
         return [
             Step("problems", "making programming problems", made),
-            Step("warm-start", "warm start: a T5 learns from reference solutions", self.supervised("warm-start", *more), ("problems",), cores),
+            Step("warm-start", "warm start: a model learns from references", self.supervised("warm-start", *fresh, *more), ("problems",), cores),
         ]
 
     def judging(self) -> list[Step]:

@@ -70,7 +70,7 @@ def main(config: Config) -> None:
     tuning = config.tuning
     signal = weighted(found.actor.tokenizer, found.problems, found.judged, advantages, spread, tuning.limits, tuning.scaled)
     noted = of_critic(_scores(config.scores).values()) if config.scores else {}
-    learn(config, found, signal, weighted_log_probs(tuning.rl_weight), "finetune-coderl", (config.baseline, config.scores), noted)
+    learn(config, found, signal, weighted_log_probs(tuning), "finetune-coderl", (config.baseline, config.scores), noted)
 
 
 def method(config: Config) -> tuple[Advantages, Spread]:

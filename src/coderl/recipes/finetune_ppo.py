@@ -74,10 +74,13 @@ class Config:
 
 
 def main(config: Config) -> None:
+    from ..errors import UsageError
     from ..models.actor import load_actor, program_log_probs, read_by_token, with_old_log_probs, without_dropout
     from ..rollouts import as_signal, explained, rollouts, with_advantages
     from .finetuning import learn, material
 
+    if config.tuning.reuse != "none":
+        raise UsageError(f"--reuse is {config.tuning.reuse}: PPO's values and advantages belong to the actor that drew the programs; leave it out")
     found = material(config)
     if found is None:
         return
@@ -101,9 +104,9 @@ def main(config: Config) -> None:
 
 def head_values(head: ValueHead, found: Material, batch: Batch) -> Tensor:
     """V(s_t) of every program token: (B, T)."""
-    from ..models.actor import program_states, spread, t5_of
+    from ..models.actor import program_states, spread
 
-    return spread(head(program_states(t5_of(found.actor, "PPO's value head"), batch)), batch.mask)
+    return spread(head(program_states(found.actor.model, batch)), batch.mask)
 
 
 def fitted_head(config: Config, found: Material, examples: Sequence[Example]) -> ValueHead:
@@ -114,16 +117,16 @@ def fitted_head(config: Config, found: Material, examples: Sequence[Example]) ->
     import torch
 
     from ..errors import ModelError
-    from ..fitting import Batches, Objective, Plan, Watch, fit
+    from ..fitting import Batches, Objective, Watch, fit
     from ..formulas.ppo import clipped_value_loss
-    from ..models.actor import program_states, spread, t5_of
+    from ..models.actor import program_states, spread
     from ..models.value_head import fresh_value_head, load_value_head, save_value_head
     from ..store import RunDirectory, manifest
     from ..tokens import epoch_batches
     from .training import finish
 
     actor, tuning, machine = found.actor, config.tuning, found.machine
-    width, run = actor.model.config.d_model, RunDirectory(config.out / "value")
+    width, run = actor.model.config.hidden_size, RunDirectory(config.out / "value")
     fitted = run.complete
     machine.accelerator.wait_for_everyone()  # all have looked before the lead takes the marker away
     if machine.lead:
@@ -140,19 +143,19 @@ def fitted_head(config: Config, found: Material, examples: Sequence[Example]) ->
 
     def sums(batch: Batch) -> Mapping[str, Tensor]:
         with torch.no_grad():
-            states = program_states(t5_of(actor, "PPO's value head"), batch)
+            states = program_states(actor.model, batch)
         values = spread(head(states), batch.mask)
         loss = clipped_value_loss(values, values, batch.value_targets, batch.mask, math.inf, batch.repeats)
         return {"loss_value": loss * (batch.repeats[:, None] * batch.mask).sum()}
 
     def epoch(number: int) -> list[list[Example]]:
-        return list(epoch_batches(examples, tuning.batch_tokens, tuning.seed * 1_000_003 + number, SHARED))
+        return list(epoch_batches(examples, tuning.batch_tokens, tuning.seed * 1_000_003 + number, SHARED if actor.shares_prompts else 1))
 
     updates = math.ceil(config.value_epochs * len(epoch(0)) / (config.training.accumulate * machine.processes))
     objective = Objective(sums, lambda part: {"loss_value": sum(e.repeats * len(e.program) for e in part)}, {"loss_value": 1.0})
     batches = Batches(lambda number: iter(epoch(number)), actor.tokenizer.pad_token_id, tuning.seed)
     watch = Watch("value-head", 10, 0, config.training.checkpoint_every, None, lambda folder: save_value_head(head, folder))
-    plan = Plan(updates, config.value_learning_rate, accumulate=config.training.accumulate)
+    plan = config.training.plan(updates, config.value_learning_rate)
     fit(head, batches, objective, plan, run, watch, machine)
     finish(run, machine, lambda folder: save_value_head(head, folder), "head")
     return head

@@ -242,6 +242,9 @@ class Round:
         more += ["--validation", t.validation, "--keep", t.keep] if t.validation else []
         more += [] if t.scaled else ["--no-scaled"]
         more += ["--alternate"] if t.alternate else []
+        earlier = [*t.earlier, *(Round(c, number).folder / "tuned" for number in range(1, self.number))] if t.reuse != "none" else []
+        more += ["--reuse", t.reuse] if t.reuse != "none" else []
+        more += ["--earlier", *earlier] if earlier else []
         more += ["--optimiser", t.optimiser, "--learning-rate", t.learning_rate]
         size = ("--epochs", t.epochs, "--rl-weight", t.rl_weight, "--batch-tokens", t.batch_tokens)
         files = ("--model", self.start, *self._judged, "--out", self.folder / "tuned", "--reduction", t.reduction, *self._limits)

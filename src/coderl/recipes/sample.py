@@ -61,7 +61,7 @@ class Config:
     engine: Literal["auto", "torch", "ctranslate2", "ctranslate2-int8", "vllm"] = "auto"
     """what writes the programs; auto = torch, or vllm for a decoder-only model on a GPU (docs/engines.md)"""
     workers: int = os.cpu_count() or 1
-    """processes, one thread each, with one copy of the weights"""
+    """processes, one thread each, with one copy of the weights; with a GPU one process writes, and these are the judge's"""
     rows: int = 512
     """programs written at the same time in one process"""
     seed: int = 0
@@ -92,7 +92,7 @@ def main(config: Config) -> None:
         if tasks:  # before the judge and the display, which have threads
             folder = local_folder(config.model)
             engine = choose_engine(config, folder)
-            workers = 1 if engine == "vllm" else min(config.workers, count(tasks))
+            workers = 1 if engine == "vllm" or torch.cuda.is_available() else min(config.workers, count(tasks))
             write = stack.enter_context(writers(folder, settings, workers, engine))
         judging = stack.enter_context(judge_alongside(config, problems)) if config.verdicts else None
         write_programs(config, tasks, write, stores, judging)

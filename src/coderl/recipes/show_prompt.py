@@ -9,11 +9,15 @@ import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..errors import DataError, UsageError
 from ..prompts import prompt
 from ..records import Problem
 from ..store import read_records
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 
 @dataclass(frozen=True)
@@ -33,10 +37,11 @@ class Config:
 def main(config: Config) -> None:
     if config.max_source_tokens < 1:
         raise UsageError(f"--max-source-tokens is {config.max_source_tokens}; it must be 1 or more")
-    text = prompt(_find(read_records(config.problems, Problem), config))
-    print(text, end="" if text.endswith("\n") else "\n")
-    if config.tokenizer is not None:
-        print(f"--\n{_length(text, config.tokenizer, config.max_source_tokens)}")
+    problem = _find(read_records(config.problems, Problem), config)
+    shown, more = (prompt(problem), "") if config.tokenizer is None else _read(problem, config.tokenizer, config.max_source_tokens)
+    print(shown, end="" if shown.endswith("\n") else "\n")
+    if more:
+        print(f"--\n{more}")
 
 
 def _find(problems: Sequence[Problem], config: Config) -> Problem:
@@ -49,11 +54,23 @@ def _find(problems: Sequence[Problem], config: Config) -> Problem:
     raise DataError(f"has no problem {config.id!r} among its {len(problems)}; for example it has {', '.join(close)}", config.problems)
 
 
-def _length(text: str, directory: Path, limit: int) -> str:
-    """One or two sentences: tokens of the prompt, and the stretch that `encode_prompt` takes out."""
-    from ..tokens import decode, encode_prompt, load_tokenizer
+def _read(problem: Problem, directory: Path, limit: int) -> tuple[str, str]:
+    """The prompt as this tokenizer's model is asked, in its template and with a chat template around it where that is so; and what `_length`
+    says of it."""
+    from ..chat import around, is_chat, request
+    from ..prompts import template_of
+    from ..tokens import load_tokenizer
 
     tokenizer = load_tokenizer(directory)
+    text = prompt(problem, template_of(tokenizer))
+    front, back = around(tokenizer) if is_chat(tokenizer) else ("", "")
+    return (front + request(text) + back if front + back else text), _length(text, tokenizer, limit)
+
+
+def _length(text: str, tokenizer: PreTrainedTokenizerBase, limit: int) -> str:
+    """One or two sentences: tokens of the prompt, and the stretch that `encode_prompt` takes out."""
+    from ..tokens import decode, encode_prompt
+
     whole, _ = encode_prompt(tokenizer, text, limit=len(text.encode("utf-8")) + 1)
     kept, cut = encode_prompt(tokenizer, text, limit)
     if not cut:

@@ -47,6 +47,10 @@ class Config:
     """problems whose reference solutions are learnt too, labelled as passing, as the paper does (.jsonl)"""
     outcomes: Literal[2, 4] = 4
     """4: compile error, runtime error, failed test, passed; 2: failed or passed, the critic of critic sampling"""
+    head: Literal["paper", "released"] = "paper"
+    """paper: maximum over the program's states, then one layer; released: the authors' code, two layers, then the maximum, padding included"""
+    template: Literal["generation", "training"] | None = None
+    """which of the released code's two prompts the critic reads; without it, the actor's own"""
     from_actor: bool = True
     """start from the actor's weights; otherwise from random ones of the same shape"""
     prefix_weight: float = 0.0
@@ -76,8 +80,9 @@ def main(config: Config) -> None:
     from ..examples import Limits, join_verdicts, judged_examples, labelled_for, reference_examples
     from ..grading import programs_of
     from ..machine import this_machine
-    from ..models.actor import load_actor, t5_of
-    from ..models.critic import PaperHead, critic_from_actor, critic_from_config, save_critic
+    from ..models.actor import load_actor
+    from ..models.critic import PaperHead, ReleasedHead, critic_from_actor, critic_from_config, save_critic
+    from ..prompts import keep_template
     from ..records import Problem, Verdict
     from ..store import RunDirectory, manifest, read_records
     from .training import finish, over_budget
@@ -90,7 +95,8 @@ def main(config: Config) -> None:
         machine.say(f"{config.out} is complete already; remove it, or choose another --out, to train again")
         return
     actor = load_actor(config.model)
-    model = t5_of(actor, "train-critic")
+    if config.template:
+        keep_template(actor.tokenizer, config.template)
     problems = read_records(config.problems, Problem)
     judged = join_verdicts(programs_of(config.programs), read_records(config.verdicts, Verdict))
     if not judged:
@@ -103,7 +109,8 @@ def main(config: Config) -> None:
         known = [p for p in read_records(config.references, Problem) if p.id not in kept]
         train += labelled_for(reference_examples(actor.tokenizer, known, limits).examples, config.outcomes)
     build = critic_from_actor if config.from_actor else lambda model, *rest: critic_from_config(model.config, *rest)
-    critic = build(model, PaperHead, config.outcomes, config.seed)
+    critic = build(actor.model, PaperHead if config.head == "paper" else ReleasedHead, config.outcomes, config.seed)
+    critic.width = config.max_program_tokens if config.head == "released" else 0
     if machine.lead:
         run.start(manifest(config, [p for p in (config.problems, config.programs, config.verdicts, config.references) if p]))
     machine.say(f"{len(train)} programs to learn from, {len(held_out)} of other problems to measure on, seed {config.seed}")
@@ -132,7 +139,7 @@ def split(examples: Sequence[Example], share: float, seed: int) -> tuple[list[Ex
 
 def train_critic(config: Config, critic: Critic, train: Sequence[Example], run: RunDirectory, machine: Machine, save: Callable[[Path], None]) -> None:
     """Train the critic in place. Both losses are means over programs."""
-    from ..fitting import Batches, Objective, Plan, Watch, fit
+    from ..fitting import Batches, Objective, Watch, fit
     from ..formulas.coderl import critic_loss, prefix_loss
     from ..scoring import read_batch
     from ..tokens import Batch, epoch_batches
@@ -148,10 +155,9 @@ def train_critic(config: Config, critic: Critic, train: Sequence[Example], run: 
 
     weights = {"loss_whole": 1.0} | ({"loss_prefix": config.prefix_weight} if config.prefix_weight else {})
     objective = Objective(sums, lambda part: dict.fromkeys(("loss_whole", "loss_prefix", "accuracy"), len(part)), weights)
-    batches = Batches(
-        lambda epoch: epoch_batches(train, config.batch_tokens, config.seed * 1_000_003 + epoch, config.shared), critic.pad_id, config.seed
-    )
-    plan = Plan(config.updates, config.learning_rate, accumulate=config.training.accumulate)
+    shared = config.shared if critic.shares_prompts else 1
+    batches = Batches(lambda epoch: epoch_batches(train, config.batch_tokens, config.seed * 1_000_003 + epoch, shared), critic.pad_id, config.seed)
+    plan = config.training.plan(config.updates, config.learning_rate)
     with prepared(config.training, critic.body, config.seed):
         watch = Watch("train-critic", 50, 0, config.training.checkpoint_every, None, save)
         fit(critic, batches, objective, plan, run, watch, machine)

@@ -109,7 +109,7 @@ def split(pairs: Sequence[Pair], share: float, seed: int) -> tuple[list[Pair], l
 
 def train_repair(config: Config, actor: Actor, train: Sequence[Example], held_out: Sequence[Example], run: RunDirectory, machine: Machine) -> float:
     """Train the model in place by eq. (13), mean over tokens; returns the loss on `held_out` (NaN without), nats a token."""
-    from ..fitting import Batches, Objective, Plan, Watch, fit, program_tokens
+    from ..fitting import Batches, Objective, Watch, fit, program_tokens
     from ..formulas.policy_gradient import cross_entropy
     from ..models.actor import program_log_probs, save_actor
     from ..tokens import Batch, epoch_batches
@@ -125,7 +125,7 @@ def train_repair(config: Config, actor: Actor, train: Sequence[Example], held_ou
     batches = Batches(
         lambda epoch: epoch_batches(train, config.batch_tokens, config.seed * 1_000_003 + epoch), actor.tokenizer.pad_token_id, config.seed
     )
-    plan = Plan(config.updates, config.learning_rate, accumulate=config.training.accumulate)
+    plan = config.training.plan(config.updates, config.learning_rate)
     with prepared(config.training, actor.model, config.seed):
         watch = Watch(
             "train-repair", 50, 0, config.training.checkpoint_every, measure if held_out else None, lambda folder: save_actor(actor, folder)

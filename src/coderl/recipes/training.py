@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from torch import nn
 
+    from ..fitting import Plan
     from ..machine import Machine
     from ..store import RunDirectory
     from ..tokens import Example
@@ -32,6 +33,30 @@ class Training:
     """compute activations a second time instead of keeping them: less memory for a third more work"""
     lora: int | None = None
     """rank of low-rank adapters on the q and v projections that are trained instead of the weights; merged into what is saved"""
+    warmup: float = 0.03
+    """share of the training in which the learning rate rises from 0 to its peak (CodeRL's warm start: 500 updates)"""
+    final_rate: float = 0.1
+    """share of the peak that the learning rate has at the end (CodeRL's warm start: 0.5)"""
+    decay_power: float = 1.0
+    """how it falls between: 1 = linearly, less = late (CodeRL's warm start: 0.5)"""
+    weight_decay: float = 0.01
+    """of the optimiser (CodeRL, B-Coder, the released scripts: 0.05)"""
+
+    def plan(self, updates: int, learning_rate: float, cpu_seconds: float | None = None, muon: bool = False) -> Plan:
+        """How long and how fast to train: the stage's numbers with these."""
+        from ..fitting import Plan
+
+        return Plan(
+            updates,
+            learning_rate,
+            cpu_seconds,
+            warmup=self.warmup,
+            final=self.final_rate,
+            power=self.decay_power,
+            weight_decay=self.weight_decay,
+            muon=muon,
+            accumulate=self.accumulate,
+        )
 
 
 USUAL = Training()

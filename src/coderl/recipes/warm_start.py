@@ -34,7 +34,9 @@ class Config:
     out: Path
     """run directory to write; the model goes to OUT/actor"""
     model: Path | None = None
-    """start from this model directory (T5 family or decoder-only); without it a small T5 starts from random weights"""
+    """start from this model directory (T5 family or decoder-only); without it a small one starts from random weights"""
+    family: Literal["t5", "llama"] = "t5"
+    """of the fresh model: an encoder-decoder, or a decoder-only one; only without --model"""
     validation: Path | None = None
     """problems to judge greedy programs on now and then (.jsonl); only looked at, never trained on"""
     vocabulary: int = 1024
@@ -42,7 +44,7 @@ class Config:
     width: int = 96
     """width of the fresh model (d_model)"""
     layers: int = 2
-    """layers of encoder and of decoder of the fresh model"""
+    """layers of the fresh model; a T5 has so many in the encoder and again in the decoder"""
     updates: int = 3000
     """optimiser steps"""
     cpu_seconds: float | None = None
@@ -97,14 +99,17 @@ def main(config: Config) -> None:
 
 
 def fresh_actor(config: Config, problems: Sequence[Problem]) -> Actor:
-    """A small T5 with random weights and a tokenizer trained on these problems."""
+    """A small model with random weights and a tokenizer trained on these problems."""
     from ..models.actor import Actor, small_t5
+    from ..models.causal import small_llama
     from ..prompts import prompt
     from ..tokens import train_tokenizer, vocabulary_size
 
     tokenizer = train_tokenizer((text for p in problems for text in (prompt(p), *p.solutions)), config.vocabulary)
-    model = small_t5(vocabulary_size(tokenizer), config.seed, width=config.width, layers=config.layers, feed_forward=4 * config.width)
-    return Actor(model, tokenizer)
+    size, width, positions = vocabulary_size(tokenizer), config.width, config.max_source_tokens + config.max_program_tokens
+    if config.family == "llama":
+        return Actor(small_llama(size, config.seed, width=width, layers=config.layers, positions=positions), tokenizer)
+    return Actor(small_t5(size, config.seed, width=width, layers=config.layers, feed_forward=4 * width), tokenizer)
 
 
 def warm_start(
@@ -114,7 +119,7 @@ def warm_start(
     from ..engines.requests import Decoding
     from ..errors import DataError
     from ..examples import Limits, reference_examples
-    from ..fitting import Batches, Objective, Plan, Watch, fit, program_tokens
+    from ..fitting import Batches, Objective, Watch, fit, program_tokens
     from ..formulas.policy_gradient import cross_entropy
     from ..models.actor import program_log_probs, save_actor
     from ..sampling import Settings
@@ -132,7 +137,7 @@ def warm_start(
     machine.say(f"{len(examples)} references; {truncation.prompts} prompts cut, {truncation.programs} references left out as too long")
     machine.say(over_budget(examples, config.batch_tokens))
     muon = (config.optimiser or ("adamw" if config.model else "muon")) == "muon"
-    plan = Plan(config.updates, config.learning_rate, config.cpu_seconds, muon=muon, accumulate=config.training.accumulate)
+    plan = config.training.plan(config.updates, config.learning_rate, config.cpu_seconds, muon)
     settings = Settings(Decoding(temperature=0, max_tokens=config.max_program_tokens), config.seed, config.max_source_tokens)
     objective = Objective(sums, lambda part: {"loss": program_tokens(part)}, {"loss": 1.0})
     shared = config.shared if actor.shares_prompts else 1
