@@ -344,7 +344,7 @@ def _write(team: Team, orders: Sequence[tuple[Tree, Order]], rules: Rules) -> di
 def _program(team: Team, tree: Tree, order: Order, generated: Generated) -> Program:
     repairs = order.origin == "repair"
     author = team.repair if repairs and team.repair else team.actor
-    code, text = code_and_text(author.tokenizer, generated.ids)
+    code, text = code_and_text(author.tokenizer, generated.ids, tree.problem)
     return Program(
         problem=tree.problem.id,
         code=code,

@@ -42,6 +42,18 @@ def prompt(problem: Problem, template: Template = "generation") -> str:
     return _training_prompt(problem) if template == "training" else _apps_prompt(problem)
 
 
+def before_stop(problem: Problem, text: str) -> str:
+    """What was generated up to the first of the problem's `stop` texts (`Problem.extra`), which a few-shot prompt teaches; else all of it.
+
+    Raises:
+        ProblemError: `stop` is no list of texts.
+    """
+    stops = problem.extra.get("stop", [])
+    if not isinstance(stops, list) or not all(isinstance(stop, str) and stop for stop in stops):
+        raise ProblemError(f"problem {problem.id!r} has the stop {stops!r:.60}; it must be a list of texts that are not empty")
+    return text[: min((text.find(stop) for stop in stops if stop in text), default=len(text))]
+
+
 class HasSettings(Protocol):
     """A Hugging Face tokenizer, as far as templates go: its settings are saved with it."""
 

@@ -77,10 +77,11 @@ def _decoded(value: Any) -> Any:
 
 
 def _completed(data: dict[str, Any]) -> dict[str, Any]:
-    """The object that `Problem.from_json` reads: tests and solutions in our form, an id that is text, and a kind."""
+    """The object that `Problem.from_json` reads: tests and solutions in our form, numbers that are text, and a kind."""
     result = dict(data)
-    if isinstance(result.get("id"), int):
-        result["id"] = str(result["id"])
+    for name in ("id", "difficulty"):
+        if isinstance(result.get(name), int):
+            result[name] = str(result[name])
     for name in ("tests", "examples"):
         if name in result:
             value = _decoded(result[name])
