@@ -30,6 +30,7 @@ Files = Mapping[str, Path]
 # Every stage that reads files, with small settings; {name} is a file of the chain, {out} a fresh place.
 COMMANDS: dict[str, str] = {
     "problems jsonl": "--source {problems} --out {out}",
+    "problems overlap": "--training {problems} --evaluation {problems} --out {out}",
     "validate": "--problems {problems} --out {out} --workers 1",
     "show-prompt": "--problems {problems} --tokenizer {actor}",
     "warm-start": "--problems {problems} --validation {problems} --out {out} --updates 2 --width 16 --layers 1 --vocabulary 300 --model {actor}",
@@ -51,6 +52,9 @@ COMMANDS: dict[str, str] = {
     "train-repair": "--model {actor} --problems {problems} --programs {programs} --verdicts {verdicts} --targets both --updates 1 --out {out}",
     "critic-sample": "--model {actor} --problems {problems} --critic {critic} -n 2 --max-program-tokens 16 --workers 1 --out {out}",
     "evaluate": "--problems {problems} --verdicts {verdicts} --examples {verdicts} --greedy {baseline} --compare {results} --out {out}",
+    "export": "--programs {programs} --verdicts {verdicts} --problems {problems} --out {out}",
+    "released export": "--problems {problems} --programs {programs} --verdicts {verdicts} --greedy {programs} --greedy-verdicts {verdicts} "
+    "--critic {critic} --out {out}",
     "report": "--results {results} --problems {problems} --programs {programs} --verdicts {verdicts} --scores {scores} --out {out}",
 }
 RECORD_FILES = ("problems", "programs", "verdicts", "baseline", "scores", "results")

@@ -6,7 +6,9 @@ Columns are flat and of one type, so that a reader needs nothing of coderl's: wh
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -85,10 +87,12 @@ def write_parquet(path: Path, found: Iterable[Mapping[str, Any]], facts: Mapping
                 file.write_batch(_batch(part, schema))
                 count += len(part)
         target.replace(path)
-    except OSError as error:
-        raise CoderlError(write_failure(path, error)) from None
+    except OSError as error:  # pyarrow's own have sentences of its own for the reason
+        plain = OSError(error.errno, os.strerror(error.errno)) if error.errno else error
+        raise CoderlError(write_failure(path, plain)) from None
     finally:
-        target.unlink(missing_ok=True) if target.parent.is_dir() else None
+        with suppress(OSError):  # the first error is the one to report
+            target.unlink(missing_ok=True)
     return count
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import pickle
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -54,9 +54,19 @@ def _scalar(kind: np.dtype[Any], data: bytes) -> Any:
     return np.frombuffer(data, dtype=kind, count=1)[0]
 
 
+def _array_of(
+    data: bytes, kind: np.dtype[Any], shape: tuple[int, ...], order: Literal["C", "F"], axes: tuple[int, ...] | None = None
+) -> np.ndarray[Any, Any]:
+    """How protocol 5 writes arrays; one of objects is refused by numpy (ValueError)."""
+    if axes is not None:
+        raise DataError("holds an array with its axes in another order; copy it before it is saved")
+    return np.frombuffer(data, dtype=kind).reshape(shape, order=order)
+
+
 _KNOWN: dict[tuple[str, str], object] = {("numpy", "ndarray"): np.ndarray, ("numpy", "dtype"): np.dtype, ("_codecs", "encode"): _bytes_of}
-for _module in ("numpy.core.multiarray", "numpy._core.multiarray"):  # before numpy 2, and since
-    _KNOWN |= {(_module, "_reconstruct"): _empty_array, (_module, "scalar"): _scalar}
+for _core in ("numpy.core", "numpy._core"):  # before numpy 2, and since
+    _KNOWN |= {(f"{_core}.multiarray", "_reconstruct"): _empty_array, (f"{_core}.multiarray", "scalar"): _scalar}
+    _KNOWN |= {(f"{_core}.numeric", "_frombuffer"): _array_of}
 
 
 class _Plain(pickle.Unpickler):

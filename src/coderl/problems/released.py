@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 import pickle
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -162,10 +163,12 @@ def write_scores(path: Path, scores: Scores) -> None:
         "pred_error_type": scores.predicted,
         "error_hidden_states": scores.logits,
     }
+    partial = path.with_name(f".{path.name}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f".{path.name}.tmp")
         partial.write_bytes(pickle.dumps(data, protocol=4))
         partial.replace(path)
     except OSError as error:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
         raise CoderlError(write_failure(path, error)) from None

@@ -101,9 +101,13 @@ def _if_there(path: Path, problem: Problem, origin: str) -> list[Judged]:
 
 def main_export(config: Export) -> None:
     from ..errors import DataError, UsageError
+    from ..models.critic import load_critic
     from ..problems import released
+    from ..progress import progress
     from ..records import Problem
+    from ..released_scores import scores_of
     from ..store import read_records
+    from ..tokens import load_tokenizer
 
     if (config.greedy is None) != (config.greedy_verdicts is None):
         raise UsageError("--greedy and --greedy-verdicts go together; give both or none")
@@ -113,13 +117,19 @@ def main_export(config: Export) -> None:
     unknown = [name for name in (*samples, *greedy) if name not in problems]
     if unknown:
         raise DataError(f"lacks the problem {unknown[0]!r}, which programs answer; give the file that they were sampled from", config.problems)
+    critic = (load_critic(config.critic), load_tokenizer(config.critic)) if config.critic else None
     for name, judged in samples.items():
         released.write_judged(config.out / Path(name).name / released.SAMPLES, [released.Judged(*one) for one in judged], baseline=False)
     for name, judged in greedy.items():
         released.write_judged(config.out / Path(name).name / released.BASELINE, [released.Judged(*one) for one in judged], baseline=True)
     print(f"{config.out}: {sum(map(len, samples.values()))} programs for {len(samples)} problems, {len(greedy)} greedy programs")
-    if config.critic:
-        _export_scores(config.critic, config.out, problems, samples)
+    if critic is None:
+        return
+    with progress("scoring", total=len(samples), unit="problems") as advance:
+        for name, judged in samples.items():
+            released.write_scores(config.out / Path(name).name / released.SCORES, scores_of(*critic, problems[name], judged))
+            advance(1)
+    print(f"{config.out}: scores of {len(samples)} problems by {config.critic}")
 
 
 def _by_problem(programs: Path, verdicts: Path) -> dict[str, list[Judged]]:
@@ -133,21 +143,6 @@ def _by_problem(programs: Path, verdicts: Path) -> dict[str, list[Judged]]:
     for one in join_verdicts(programs_of(programs), read_records(verdicts, Verdict)):
         found.setdefault(one.program.problem, []).append(one)
     return {name: sorted(judged, key=lambda one: one.program.index) for name, judged in found.items()}
-
-
-def _export_scores(critic: Path, out: Path, problems: dict[str, Problem], samples: dict[str, list[Judged]]) -> None:
-    from ..models.critic import load_critic
-    from ..problems import released
-    from ..progress import progress
-    from ..released_scores import scores_of
-    from ..tokens import load_tokenizer
-
-    model, tokenizer = load_critic(critic), load_tokenizer(critic)
-    with progress("scoring", total=len(samples), unit="problems") as advance:
-        for name, judged in samples.items():
-            released.write_scores(out / Path(name).name / released.SCORES, scores_of(model, tokenizer, problems[name], judged))
-            advance(1)
-    print(f"{out}: scores of {len(samples)} problems by {critic}")
 
 
 def main_model(config: Model) -> None:
