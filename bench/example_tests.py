@@ -69,7 +69,11 @@ def defects(given: apps.Given) -> Counter[str]:
     count = Counter({"problems": len(given), "without examples": sum(not pairs for pairs in given.values())})
     for pairs in given.values():
         outputs, inputs = "\n".join(o for _, o in pairs or ()), [i for i, _ in pairs or ()]
-        texts = {"explanation, note or next example in an output": [outputs], "call-form arguments as one text": inputs, "the word example or sample in an input": inputs}
+        texts = {
+            "explanation, note or next example in an output": [outputs],
+            "call-form arguments as one text": inputs,
+            "the word example or sample in an input": inputs,
+        }
         for name, pattern in DEFECTS.items():
             count[name] += any(re.search(pattern, text) for text in texts[name])
     return count

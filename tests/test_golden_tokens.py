@@ -26,7 +26,9 @@ def cases(golden: Path, data: Path) -> list[tuple[str, Problem, dict[str, np.nda
     found = []
     for file in sorted(golden.glob("tokens_*.npz")):
         number = file.stem.removeprefix("tokens_")
-        folder = next((f for root in ("apps_coderl_sample", "apps") for f in sorted((data / root).rglob(number)) if (f / "question.txt").is_file()), None)
+        folder = next(
+            (f for root in ("apps_coderl_sample", "apps") for f in sorted((data / root).rglob(number)) if (f / "question.txt").is_file()), None
+        )
         if folder is not None:
             with np.load(file) as arrays:
                 found.append((number, apps.read_problem(folder, None), {name: arrays[name] for name in arrays.files}, folder))

@@ -1,12 +1,15 @@
 """Published tables beside ours: the data file is whole, the form is the papers', and what differs is said."""
 
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
+from coderl.cli import main
 from coderl.evaluation import evaluate
 from coderl.published import BENCHMARKS, WAYS, Row, benchmark_of, beside, measures, published
 from coderl.records import DIFFICULTIES, Outcome, Problem, Test, Verdict
+from coderl.store import write_records
 
 TESTS = (Test(input="1\n", output="1\n"),)
 
@@ -89,3 +92,15 @@ def test_nothing_is_said_where_nothing_is_published() -> None:
     assert beside(small(), "mbpp", ROWS) == []
     assert benchmark_of([problem(1), problem(2)]) == "apps"
     assert benchmark_of([problem(1, source="mini")]) is None and benchmark_of([problem(1), problem(1, source="mbpp")]) is None
+
+
+def test_evaluate_prints_them_for_problems_of_apps_and_only_if_asked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    one = problem(1)
+    write_records(tmp_path / "p.jsonl", [one])
+    write_records(tmp_path / "v.jsonl", verdicts(one, "PF"))
+    words = ["evaluate", "--problems", str(tmp_path / "p.jsonl"), "--verdicts", str(tmp_path / "v.jsonl"), "--out", str(tmp_path / "r.json")]
+    assert main(words) == 0
+    said = capsys.readouterr().out
+    assert "CodeRL+CodeT5 770M" in said and "7.08/1.86/0.75/2.69" in said and "not comparable: beam search" in said
+    assert main([*words, "--no-published"]) == 0
+    assert "CodeRL+CodeT5" not in capsys.readouterr().out

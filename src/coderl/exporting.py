@@ -50,7 +50,19 @@ ROWS = 4096
 """Rows that are held, and written, at a time."""
 _OF_PROGRAM = ("problem", "index", "origin", "model", "seed", "parent", "code", "logprob", "tokens")
 _OF_PROBLEM = ("difficulty", "source", "kind")
-_OF_VERDICT = ("outcome", "error_type", "error_message", "error_line", "passed", "total", "cpu_seconds", "tier", "trust", "comparator", "harness_error")
+_OF_VERDICT = (
+    "outcome",
+    "error_type",
+    "error_message",
+    "error_line",
+    "passed",
+    "total",
+    "cpu_seconds",
+    "tier",
+    "trust",
+    "comparator",
+    "harness_error",
+)
 
 
 def rows(programs: Iterable[Program], verdicts: Mapping[tuple[str, int], Verdict], problems: Mapping[str, Problem]) -> Iterator[dict[str, Any]]:
@@ -131,13 +143,22 @@ def model_card(name: str, manifests: Mapping[str, Mapping[str, Any]], results: S
         DataError: a manifest has no command.
     """
     lines = ["---", "library_name: transformers", "pipeline_tag: text-generation", "tags: [code, reinforcement-learning, coderl]", "---", ""]
-    lines += [f"# {name}", "", "A code model trained with [coderl](https://arxiv.org/abs/2207.01780). Everything below is from the files of its runs.", ""]
+    lines += [
+        f"# {name}",
+        "",
+        "A code model trained with [coderl](https://arxiv.org/abs/2207.01780). Everything below is from the files of its runs.",
+        "",
+    ]
     for folder, manifest in manifests.items():
         lines += _section(folder, manifest)
     if results:
         lines += ["## Measured", "", "Percent of problems solved, with 95 % intervals over problems.", ""]
         lines += [line for record in results for line in _measured(record)]
-    lines += ["## What is not said here", "", "Interval and seed are of one training run. Programs that the model writes are untrusted code: run them in a sandbox."]
+    lines += [
+        "## What is not said here",
+        "",
+        "Interval and seed are of one training run. Programs that the model writes are untrusted code: run them in a sandbox.",
+    ]
     return "\n".join(lines) + "\n"
 
 

@@ -83,7 +83,9 @@ def sample(actor: Actor, tasks: Sequence[Task], settings: Settings) -> Iterator[
 def written(author: Author, tasks: Sequence[Task], settings: Settings) -> Iterator[Program]:
     """Programs for the tasks, as they finish."""
     problems = {t.problem.id: t.problem for t in tasks}
-    encoded = {t.problem.id: encode_prompt(author.tokenizer, prompt(t.problem, template_of(author.tokenizer)), settings.max_source_tokens) for t in tasks}
+    encoded = {
+        t.problem.id: encode_prompt(author.tokenizer, prompt(t.problem, template_of(author.tokenizer)), settings.max_source_tokens) for t in tasks
+    }
     requests = [Request(t.problem.id, encoded[t.problem.id][0], t.indices, settings.decoding) for t in tasks if t.indices]
     greedy = settings.decoding._replace(temperature=0.0)
     requests += [Request(t.problem.id, encoded[t.problem.id][0], (_BASELINE,), greedy) for t in tasks if t.baseline]

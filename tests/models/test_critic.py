@@ -296,7 +296,10 @@ def test_the_first_value_before_depends_on_the_problem_alone_and_the_last_after_
     other = programs.clone()
     other[:, 2] = 3
     before, after = (reading_at(critic, own_token=own) for own in (False, True))
-    moved = [(c(problems, problem_mask, programs, program_mask).token_logits - c(problems, problem_mask, other, program_mask).token_logits) for c in (before, after)]
+    moved = [
+        (c(problems, problem_mask, programs, program_mask).token_logits - c(problems, problem_mask, other, program_mask).token_logits)
+        for c in (before, after)
+    ]
     assert [int((m[0].abs().amax(-1) > 1e-4).int().argmax()) for m in moved] == [3, 2]
 
 

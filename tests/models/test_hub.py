@@ -8,10 +8,12 @@ import pytest
 import torch
 from huggingface_hub import constants
 
+from coderl.cli import main
 from coderl.errors import ModelError
 from coderl.models import hub
 from coderl.models.actor import load_actor, small_t5
 from coderl.models.hub import local_folder
+from coderl.prompts import template_of
 from coderl.tokens import encode_program, load_tokenizer
 
 
@@ -98,3 +100,18 @@ def test_safetensors_are_taken_before_pickled_weights(tmp_path: Path, monkeypatc
     monkeypatch.setattr("huggingface_hub.snapshot_download", download)
     assert hub.local_folder("Owner/model") == tmp_path
     assert "*.safetensors" in asked[0] and "pytorch_model*.bin" not in asked[0] and "pytorch_model*.bin" in asked[1]  # type: ignore[operator]
+
+
+def test_an_adopted_codet5_keeps_its_form_and_the_template(data_dir: Path, tmp_path: Path) -> None:
+    source = codet5_folder(data_dir, tmp_path / "hub")
+    before = {path.name: path.read_bytes() for path in source.iterdir()}
+    assert main(["adopt", "--model", str(source), "--out", str(tmp_path / "ours"), "--template", "training"]) == 0
+    actor = load_actor(tmp_path / "ours")
+    assert template_of(actor.tokenizer) == "training" and encode_program(actor.tokenizer, "", 5)[0] == (1, 2)
+    assert {path.name: path.read_bytes() for path in source.iterdir()} == before
+
+
+def test_a_codet5_is_no_chat_model(data_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = codet5_folder(data_dir, tmp_path / "hub")
+    assert main(["adopt", "--model", str(source), "--out", str(tmp_path / "ours"), "--prompt", "chat"]) == 1
+    assert "only decoder-only models are asked as chat models" in capsys.readouterr().err and not (tmp_path / "ours").exists()

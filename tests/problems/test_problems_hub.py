@@ -203,7 +203,7 @@ def test_more_shots_than_there_are_is_refused(data_dir: Path) -> None:
         mbpp.load(data_dir / "mbpp" / "mbpp.jsonl", shots=10)
 
 
-PLUS = "def check(candidate):\n    inputs = [[1], [5]]\n    results = [2, 10]\n    for x, y in zip(inputs, results):\n        assert candidate(*x) == y\n"
+PLUS = "def check(candidate):\n    inputs = [[1], [5]]\n    results = [2, 10]\n    for x, y in zip(inputs, results):\n        assert f(*x) == y\n"
 
 
 def test_mbpp_plus_has_its_long_test_hidden(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from coderl.recipes import overlap as stage
 from coderl.records import Problem
 from coderl.store import write_records
 
-WORDS = "read the numbers of a list and print the largest sum of two that are next to each other".split()
+WORDS = ["read", "the", "numbers", "of", "a", "list", "and", "print", "the", "largest", "sum", "of", "two", "that", "are", "next", "to", "another"]
 
 
 def problem(name: str, statement: str = "x", *solutions: str) -> Problem:

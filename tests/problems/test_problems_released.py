@@ -77,7 +77,12 @@ def test_a_harness_error_cannot_be_written(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [("{}", "must be a list"), ("[3]", "entry 0 is 3"), ('[{"code": "x"}]', "has the result None"), ('[{"code": "x", "result": 1}]', "has the result 1")],
+    [
+        ("{}", "must be a list"),
+        ("[3]", "entry 0 is 3"),
+        ('[{"code": "x"}]', "has the result None"),
+        ('[{"code": "x", "result": 1}]', "has the result 1"),
+    ],
 )
 def test_broken_programs_are_named(tmp_path: Path, content: str, message: str) -> None:
     (tmp_path / "g.json").write_text(content)
@@ -166,7 +171,13 @@ def test_scores_in_memory_and_back(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("code", "wanted"),
-    [("if a:\n  b\n", "if a:\n\tb\n"), ("x", "x\n"), ("", ""), ("if a:\n\n   \n    b\n       c", "if a:\n\n   \n\tb\n\t   c\n"), ("\tx\n  y\n", "\tx\n  y\n")],
+    [
+        ("if a:\n  b\n", "if a:\n\tb\n"),
+        ("x", "x\n"),
+        ("", ""),
+        ("if a:\n\n   \n    b\n       c", "if a:\n\n   \n\tb\n\t   c\n"),
+        ("\tx\n  y\n", "\tx\n  y\n"),
+    ],
 )
 def test_reindent_by_hand(code: str, wanted: str) -> None:
     assert reindent(code) == wanted

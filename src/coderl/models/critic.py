@@ -353,7 +353,7 @@ def _read_marker(marker: Any, directory: Path) -> _Marker:
             if isinstance(width, int) and width >= 0:
                 return _Marker(head, marker["outcomes"], width)
     raise ModelError(
-        f'{directory / MARKER_FILE} is {marker!r}; it must be {{"head": "paper" or "released", "outcomes": 2 or 4}}, with a "width" of 0 or more if any'
+        f'{directory / MARKER_FILE} is {marker!r}; it must be {{"head": "paper" or "released", "outcomes": 2 or 4}}, and "width", 0 or more, if any'
     )
 
 

@@ -2,7 +2,8 @@
 
 Kind "assert": each assert of `test_list` is a hidden test. The same asserts are the examples, because MBPP's prompts, CodeRL's
 included (section 4.4), show the three asserts to the model: so filtering by example tests is filtering by the hidden tests here,
-and n@k with it says nothing. MBPP+ (evalplus/mbppplus) has one long test in a field `test`, which is the hidden one; its asserts are the examples. `challenge_test_list` is kept in `extra` and not used, as in published numbers. Line ends become "\\n".
+and n@k with it says nothing. MBPP+ (evalplus/mbppplus) has one long test in a field `test`, which is the hidden one; its asserts are the
+examples. `challenge_test_list` is kept in `extra` and not used, as in published numbers. Line ends become "\\n".
 """
 
 from __future__ import annotations
@@ -46,7 +47,9 @@ def _with_shots(problems: list[Problem], shots: int, path: Path) -> list[Problem
 def _task(problem: Problem) -> str:
     """A problem up to where its program begins, as in Austin et al., section 3."""
     asserts = "\n".join(test.code or "" for test in problem.examples)
-    return f"You are an expert Python programmer, and here is your task: {problem.statement} Your code should pass these tests:\n\n{asserts}\n[BEGIN]\n"
+    return (
+        f"You are an expert Python programmer, and here is your task: {problem.statement} Your code should pass these tests:\n\n{asserts}\n[BEGIN]\n"
+    )
 
 
 def _problem(row: Row, path: Path) -> Problem:

@@ -125,9 +125,7 @@ def read_scores(path: Path) -> Scores:
     data = read_pickle(path)
     if not isinstance(data, dict):
         raise DataError(f"is a {type(data).__name__}; it must be a dictionary with code, prompt and error_hidden_states", path)
-    programs, prompts, outcomes, predicted = (
-        _array(data, name, np.int64, path) for name in ("code", "prompt", "gt_error_type", "pred_error_type")
-    )
+    programs, prompts, outcomes, predicted = (_array(data, name, np.int64, path) for name in ("code", "prompt", "gt_error_type", "pred_error_type"))
     logits = _array(data, "error_hidden_states", np.float32, path)
     n = len(programs)
     shapes = {"prompt": len(prompts), "gt_error_type": len(outcomes), "pred_error_type": len(predicted), "error_hidden_states": len(logits)}
@@ -136,7 +134,7 @@ def read_scores(path: Path) -> Scores:
             raise DataError(f"has {n} programs and {size} rows of {name}; there must be as many of both", path)
     if programs.ndim != 2 or logits.shape != (*programs.shape, 4):
         raise DataError(f"has programs of shape {programs.shape} and scores of shape {logits.shape}; scores must be (programs, tokens, 4)", path)
-    if n and not (0 <= int(outcomes.min()) and int(outcomes.max()) <= 3):
+    if n and not (int(outcomes.min()) >= 0 and int(outcomes.max()) <= 3):
         raise DataError(f"has outcomes from {outcomes.min()} to {outcomes.max()}; they must be 0 to 3", path)
     return Scores(programs, prompts, outcomes.reshape(-1), predicted.reshape(-1), logits)
 

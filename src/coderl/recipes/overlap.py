@@ -56,5 +56,7 @@ def report(found: Sequence[Overlap], similar: float) -> list[str]:
         f"more than half of the lines shared: {half} ({100 * half / count:.1f} %); all of them: {sum(row.share == 1 for row in solved)}",
     ]
     close = sorted((row for row in found if row.similarity >= similar), key=lambda row: -row.similarity)
-    lines.append(f"statements that are at least {similar:g} similar to a training statement: {len(close)} ({100 * len(close) / max(1, len(found)):.1f} %)")
+    lines.append(
+        f"statements that are at least {similar:g} similar to a training statement: {len(close)} ({100 * len(close) / max(1, len(found)):.1f} %)"
+    )
     return lines + [f"  {row.problem} ~ {row.closest} ({row.similarity:.2f})" for row in close[:NAMED]]

@@ -7,7 +7,6 @@ into a model folder of ours. Nothing is run, and pickles are read without runnin
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
