@@ -1,10 +1,10 @@
 """Small work on files of problems and programs between the stages of a recipe: take some lines, deal them out, put references among programs.
 
-    python runs/pick.py first K FILE                    keep the first K problems
-    python runs/pick.py hold-out EVERY FILE REST TAKEN  every EVERY-th problem to TAKEN, the others to REST
-    python runs/pick.py mbpp-test FILE OUT              MBPP's test split: tasks 11 to 510
-    python runs/pick.py deal N FILE FOLDER              FOLDER/problems-0.jsonl ... -(N-1).jsonl, in turns
-    python runs/pick.py references PROBLEMS PROGRAMS    append two reference solutions of each problem to its programs (dry runs)
+python runs/pick.py first K FILE                    keep the first K problems
+python runs/pick.py hold-out EVERY FILE REST TAKEN  every EVERY-th problem to TAKEN, the others to REST
+python runs/pick.py mbpp-test FILE OUT              MBPP's test split, 500 problems
+python runs/pick.py deal N FILE FOLDER              FOLDER/problems-0.jsonl ... -(N-1).jsonl, in turns
+python runs/pick.py references PROBLEMS PROGRAMS    append two reference solutions of each problem to its programs (dry runs)
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def hold_out(every: str, path: str, rest: str, taken: str) -> None:
 
 
 def mbpp_test(path: str, out: str) -> None:
-    write_records(Path(out), [p for p in read_records(Path(path), Problem) if 11 <= int(p.id.rpartition("/")[2]) <= 510])
+    write_records(Path(out), [p for p in read_records(Path(path), Problem) if p.extra.get("split") == "test"])
 
 
 def deal(count: str, path: str, folder: str) -> None:

@@ -57,6 +57,7 @@ train() {  # a training stage, on all GPUs
 
 write_programs() {  # write_programs PROBLEMS PROGRAMS [sample's flags]: a part of the problems on each GPU
   local problems=$1 programs=$2; shift 2
+  if dry; then set -- "$@" --workers 1; fi
   if [ "$GPUS" = 1 ] || [ "$PRINT" = 1 ]; then coderl sample --problems "$problems" --out "$programs" "$@"; return; fi
   local parts=$programs.parts each; mkdir -p "$parts"
   "$PYTHON" "$ROOT/runs/pick.py" deal "$GPUS" "$problems" "$parts"

@@ -128,7 +128,22 @@ def test_the_whole_loop_with_a_critic(family, files, tmp_path, capsys):
 
 def test_rounds_of_coderl(files, tmp_path):
     model = llama_folder(tmp_path / "model", read_records(files / "train.jsonl", Problem))
-    size = ("--rounds", 1, "--problems-per-round", 3, "--samples", 2, "--critic-updates", 1, "--cores", 1, "--max-program-tokens", 12)
+    size = (
+        "--rounds",
+        1,
+        "--problems-per-round",
+        3,
+        "--samples",
+        2,
+        "--critic-updates",
+        1,
+        "--cores",
+        1,
+        "--variant",
+        "B",
+        "--max-program-tokens",
+        12,
+    )
     run(
         "rounds",
         "--model",
