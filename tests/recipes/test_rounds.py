@@ -116,9 +116,10 @@ def test_a_round_learns_from_earlier_ones_again(made, tmp_path, algorithm, reuse
     first, second = (read_records(Round(config, n).folder / "tuned" / FILE, Learnt) for n in (1, 2))
     assert first and second and not {one.problem for one in first} & {one.problem for one in second}
     assert len(first[0].old_log_probs) == len(first[0].program)  # GRPO has them anyway
+    expected = len(first) if reuse == "importance" else sum(one.passed for one in first)
     again = len(earlier_examples([Round(config, 1).folder / "tuned"], reuse))
     updates = [next(line for line in RunDirectory(Round(config, n).folder / "tuned").metrics() if line["stage"] == "signal") for n in (1, 2)]
-    assert [line["earlier"] for line in updates] == [0, again] and again == (len(first) if reuse == "importance" else sum(one.passed for one in first))
+    assert [line["earlier"] for line in updates] == [0, again] and again == expected
 
 
 def test_greedy_samples_have_no_greedy_baseline():

@@ -46,6 +46,8 @@ class Config:
     """coderl only: as in `finetune coderl`; A and C do without a critic; default D"""
     negative_weight: float = 0.1
     """weight of negative relative returns; coderl and rltf only"""
+    solutions: float = 0.0
+    """coderl only: as in `finetune coderl`"""
     rounds: int = 4
     """how often the actor samples and learns"""
     cpu_seconds: float | None = None
@@ -235,6 +237,7 @@ class Round:
         c, t = self.config, self.config.tuning
         more: list[object] = ["--baseline", self.file("greedy_verdicts")] if c.algorithm in WITH_BASELINE else []
         more += ["--negative-weight", c.negative_weight] if c.algorithm in ("coderl", "rltf") else []
+        more += ["--solutions", c.solutions] if c.solutions and c.algorithm == "coderl" else []
         more += ["--variant", c.variant] if c.variant and c.algorithm == "coderl" else []
         more += ["--scores", self.file("scores")] if self.with_critic else []
         more += ["--reference", c.model] if c.algorithm == "ppo" else []  # the warm start; the value head comes with the actor of the round before
