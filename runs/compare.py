@@ -36,7 +36,7 @@ from coderl.store import atomic_write, read_records
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results" / "compare"
 WORK = HERE / "work" / "compare"
-BUDGET, TRIAL_BUDGET, TUNING_SEED = 150, 50, 100
+BUDGET, TRIAL_BUDGET, TUNING_SEED = 120, 50, 100
 SOURCES = ("words", "letters")
 REFERENCES, TESTS_ONLY, VALIDATION, HELD_OUT, SAMPLES = 200, 4000, 300, 400, 20
 UPDATES = {"plateau": 2000, "early": 500}
@@ -60,7 +60,7 @@ class Arm(NamedTuple):
 
 
 RATES = (5e-4, 1e-3, 3e-3)
-PER_ROUND = ("--problems-per-round", "850")
+PER_ROUND = ("--problems-per-round", "700")
 GRADIENT = (*PER_ROUND, "--epochs", "2", "--batch-tokens", "2048")  # of the policy gradients: more passes over frozen negatives make them worse
 SOLUTIONS = (*PER_ROUND, "--epochs", "8", "--batch-tokens", "1024", "--reuse", "passing")
 CODERL = (*GRADIENT, "--algorithm", "coderl", "--critic", "frozen")
