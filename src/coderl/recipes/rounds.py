@@ -58,6 +58,9 @@ class Config:
     """programs for each problem"""
     temperature: float = 0.9
     """sampling temperature"""
+    overlap: bool = False
+    """draw the programs of a round while the round before still learns, with the actor of two rounds before; with --reuse importance, and in
+    grpo and ppo anyway, ratios are to that actor"""
     critic: Literal["refresh", "frozen"] = "refresh"
     """a new critic in each round, or the first round's critic in all of them; variants with a critic only"""
     critic_updates: int = 100
@@ -78,6 +81,10 @@ def main(config: Config) -> None:
 
     if config.temperature == 0 and config.algorithm in WITH_BASELINE:
         raise UsageError(f"--temperature is 0: every sample would be the greedy program, the baseline of {config.algorithm}; give more than 0")
+    if config.overlap and config.cpu_seconds is not None:
+        raise UsageError(
+            "--overlap with --cpu-seconds: a round's programs are drawn before it is known what the last one cost; leave one of them out"
+        )
     chain = steps_of(config, config.rounds)
     begun = bool(finished_steps(chain, config.out))  # a folder made with other settings is refused before anything in it is touched
     run = RunDirectory(config.out)
@@ -161,6 +168,11 @@ class Round:
         return Round(self.config, self.number - 1).actor
 
     @property
+    def sampler(self) -> Path:
+        """The actor that writes this round's programs."""
+        return Round(self.config, max(0, self.number - 2)).actor if self.config.overlap else self.start
+
+    @property
     def with_critic(self) -> bool:
         return self.config.algorithm == "coderl" and self.config.variant not in ("A", "C")
 
@@ -169,7 +181,8 @@ class Round:
 
     def steps(self) -> list[Step]:
         before = (f"tune-{self.number - 1}",) if self.number > 1 else ()
-        steps = [self._step("sample", "the actor writes programs, and unit tests judge them", self.sample(), before, self.config.cores)]
+        drawn = before if not self.config.overlap else (f"tune-{self.number - 2}",) if self.number > 2 else ()
+        steps = [self._step("sample", "the actor writes programs, and unit tests judge them", self.sample(), drawn, self.writers)]
         if self.config.algorithm in WITH_BASELINE:
             steps.append(self._step("greedy", "unit tests judge the greedy programs", self.grade(), (f"sample-{self.number}",)))
         if self.with_critic:
@@ -177,7 +190,7 @@ class Round:
                 steps.append(self._step("critic", "a critic learns to predict the verdicts", self.train_critic(), (f"sample-{self.number}",)))
             judged_by = f"critic-{self.number if self.config.critic == 'refresh' else 1}"
             steps.append(self._step("score", "the critic gives every token its value", self.score(), (f"sample-{self.number}", judged_by)))
-        done = tuple(step.name for step in steps)
+        done = (*before, *(step.name for step in steps))
         return [*steps, self._step("tune", f"the actor learns: {self.config.algorithm}", self.finetune(), done)]
 
     def _step(self, name: str, title: str, command: tuple[str, ...], needs: tuple[str, ...], cores: int = 1) -> Step:
@@ -187,6 +200,11 @@ class Round:
 
     def _words(self, *parts: object) -> tuple[str, ...]:
         return tuple(str(part) for part in parts)
+
+    @property
+    def writers(self) -> int:
+        """Processes that write programs; with `--overlap` one core is left to learn on."""
+        return max(1, self.config.cores - 1) if self.config.overlap else self.config.cores
 
     @property
     def seed(self) -> int:
@@ -212,8 +230,8 @@ class Round:
     def sample(self) -> tuple[str, ...]:
         c = self.config
         greedy = ("--greedy", self.file("greedy")) if c.algorithm in WITH_BASELINE else ()
-        drawn = ("-n", c.samples, "--temperature", c.temperature, *self._limits, "--workers", c.cores)
-        files = ("--model", self.start, "--problems", self.problems, "--out", self.file("programs"), "--verdicts", self.file("verdicts"), *greedy)
+        drawn = ("-n", c.samples, "--temperature", c.temperature, *self._limits, "--workers", self.writers)
+        files = ("--model", self.sampler, "--problems", self.problems, "--out", self.file("programs"), "--verdicts", self.file("verdicts"), *greedy)
         return self._words("sample", *files, *drawn, *self._early, *self._unsafe, "--seed", self.seed)
 
     def grade(self) -> tuple[str, ...]:
@@ -225,7 +243,7 @@ class Round:
         size = ("--updates", c.critic_updates, "--batch-tokens", 4096, *self._limits)
         with_references = c.tuning.references and not c.critic_prefix_weight
         more = ("--references", c.tuning.references) if with_references else ("--prefix-weight", c.critic_prefix_weight)
-        files = ("--model", self.start, *self._judged, "--out", self.folder / "critic")
+        files = ("--model", self.sampler, *self._judged, "--out", self.folder / "critic")
         return self._words("train-critic", *files, *size, *more, "--seed", c.tuning.seed)
 
     def score(self) -> tuple[str, ...]:
@@ -248,6 +266,7 @@ class Round:
         earlier = [*t.earlier, *(Round(c, number).folder / "tuned" for number in range(1, self.number))] if t.reuse != "none" else []
         more += ["--reuse", t.reuse] if t.reuse != "none" else []
         more += ["--earlier", *earlier] if earlier else []
+        more += ["--drawn-by", self.sampler] if self.sampler != self.start else []
         more += ["--optimiser", t.optimiser, "--learning-rate", t.learning_rate]
         size = ("--epochs", t.epochs, "--rl-weight", t.rl_weight, "--batch-tokens", t.batch_tokens)
         files = ("--model", self.start, *self._judged, "--out", self.folder / "tuned", "--reduction", t.reduction, *self._limits)
