@@ -114,7 +114,7 @@ class Offline(NamedTuple):
         score = words("score", "--critic", body / "critic", *self.judged, *instead, "--out", self.folder / name / "scores.jsonl")
         rate = ("--optimiser", "muon", "--learning-rate", chosen_rate("coderl-d"), "--seed", self.seed)
         files = ("--baseline", self.file("greedy_verdicts"), "--scores", self.folder / name / "scores.jsonl", "--variant", one.variant)
-        more = ("--references", self.study.problems("train"), *GRADIENT[2:], *rate, "--out", self.folder / name / "run")
+        more = ("--references", self.study.problems("train"), *GRADIENT, *rate, "--out", self.folder / name / "run")
         learn = words("finetune", "coderl", "--model", self.study.start, *self.judged, *files, *more)
         made = [self.step(f"critic-{name}", f"{one.title}: critic", train, f"grade-s{self.seed}")] if one.training else []
         steps = [

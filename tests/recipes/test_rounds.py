@@ -174,5 +174,8 @@ def test_a_budget_ends_before_a_round_that_does_not_fit(monkeypatch):
     assert rounds.run_rounds(replace(config, cpu_seconds=79.0))[0] == 3
     assert rounds.run_rounds(replace(config, cpu_seconds=80.0))[0] == 4
     assert rounds.run_rounds(replace(config, cpu_seconds=1.0))[0] == 1
+    critic = replace(config, algorithm="coderl", critic="frozen")  # five steps of 10 s in the first round, four in each of the others
+    assert rounds.run_rounds(replace(critic, cpu_seconds=89.0))[0] == 1
+    assert rounds.run_rounds(replace(critic, cpu_seconds=90.0))[0] == 2
     done, costs = rounds.run_rounds(replace(config, rounds=2, cpu_seconds=1e9))
     assert done == 2 and len(costs) == 4

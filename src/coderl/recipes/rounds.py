@@ -51,7 +51,8 @@ class Config:
     rounds: int = 4
     """how often the actor samples and learns"""
     cpu_seconds: float | None = None
-    """begin another round only while the rounds so far and one more like the last fit into so many CPU seconds, --rounds at most"""
+    """begin another round only while the rounds so far and one more, its steps as dear as those of the last, fit into so many CPU seconds,
+    --rounds at most"""
     problems_per_round: int = 400
     """problems that each round writes programs for"""
     samples: int = 8
@@ -116,14 +117,16 @@ def run_rounds(config: Config) -> tuple[int, dict[str, StepCost]]:
 
     if config.cpu_seconds is None:
         return config.rounds, run_steps(steps_of(config, config.rounds), config.out, config.cores, preload=PRELOAD)
-    spent, done = 0.0, 0
+    done = 0
     costs: dict[str, StepCost] = {}
     while done < config.rounds:
-        costs = run_steps(steps_of(config, done + 1), config.out, config.cores, preload=PRELOAD)
-        last, done = sum(cost.cpu_seconds for cost in costs.values()) - spent, done + 1
-        spent += last
-        if spent + last > config.cpu_seconds:
-            print(f"{done} rounds took {spent:.0f} of {config.cpu_seconds:.0f} CPU s; another would take about {last:.0f}")
+        done += 1
+        costs = run_steps(steps_of(config, done), config.out, config.cores, preload=PRELOAD)
+        spent = sum(cost.cpu_seconds for cost in costs.values())
+        again = {step.name.removesuffix(f"-{done + 1}") for step in Round(config, done + 1).steps()}  # a frozen critic is trained once
+        more = sum(cost.cpu_seconds for name, cost in costs.items() if name.removesuffix(f"-{done}") in again)
+        if spent + more > config.cpu_seconds:
+            print(f"{done} rounds took {spent:.0f} of {config.cpu_seconds:.0f} CPU s; another would take about {more:.0f}")
             break
     return done, costs
 
