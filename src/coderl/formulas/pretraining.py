@@ -7,6 +7,7 @@ Both make a (source, target) pair of a piece of code: the encoder reads the sour
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -65,7 +66,7 @@ def span_starts(lengths: Sequence[int], gaps: Sequence[int]) -> tuple[int, ...]:
     Returns:
         k places of first words, ascending.
     """
-    assert len(lengths) == len(gaps) and all(a < b for a, b in zip(gaps, gaps[1:])), f"{len(lengths)} spans need as many ascending gaps: {gaps}"
+    assert len(lengths) == len(gaps) and all(a < b for a, b in itertools.pairwise(gaps)), f"{len(lengths)} spans need as many ascending gaps: {gaps}"
     starts, masked = [], 0
     for length, gap in zip(lengths, gaps):
         starts.append(gap + masked)
@@ -73,9 +74,7 @@ def span_starts(lengths: Sequence[int], gaps: Sequence[int]) -> tuple[int, ...]:
     return tuple(starts)
 
 
-def masked_spans(
-    ids: Sequence[int], first: Sequence[int], starts: Sequence[int], lengths: Sequence[int], sentinels: Sequence[int], end: int
-) -> Pair:
+def masked_spans(ids: Sequence[int], first: Sequence[int], starts: Sequence[int], lengths: Sequence[int], sentinels: Sequence[int], end: int) -> Pair:
     """x^{\\mask} and x^{mask} of masked span prediction, L_MSP = Σ_t - log P(x_t^{mask} | x^{\\mask}, x_{<t}^{mask}) (CodeT5 eq. (1)).
 
     Span j, all tokens of words s_j .. s_j + l_j - 1, becomes sentinel j in the source; the target is
