@@ -60,9 +60,13 @@ BOUNDS: dict[str, Bound] = {
     "discount": Bound(0, 1, closed=False),
     "advantage_weight": Bound(0, MOST_FLOAT),
     "ce_weight": Bound(0, MOST_FLOAT),
+    "near": Bound(0, 0.999),
+    "rate": Bound(0, 0.9, closed=False),
+    "dropout": Bound(0, 0.9),
     "warmup": Bound(0, 0.99),
     "final_rate": Bound(0, 1),
-    "weight_decay": Bound(0, 1),
+    "weight_decay": Bound(0, MOST_FLOAT),
+    "block_tokens": Bound(2, MOST_WHOLE),
     "vocabulary": Bound(261, MOST_WHOLE),  # 256 bytes and 5 special tokens
 }
 
