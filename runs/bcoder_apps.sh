@@ -45,7 +45,7 @@ for name in bcoder checkpoint; do
   TO=$OUT/test-$name
   write_programs "$OUT/test.jsonl" "$TO-s.jsonl" --model "$model" -n "$RANKED" --temperature "$TEMPERATURE" "${WRITING[@]}" --seed $((SEED + 1))
   judge "$OUT/test.jsonl" "$TO-s.jsonl" "$TO-v.jsonl" --stop-at-first-failure
-  judge "$OUT/test.jsonl" "$TO-s.jsonl" "$TO-e.jsonl" --stop-at-first-failure --tests example
+  judge_examples "$OUT/test.jsonl" "$TO-s.jsonl" "$TO-e.jsonl"
   coderl evaluate --problems "$OUT/test.jsonl" --verdicts "$TO-v.jsonl" --examples "$TO-e.jsonl" --k 1 $(real_or "5 50 100" 2) --out "$TO.json" --name "$name, unranked"
   coderl bcoder rank --model "$OUT/bcoder/model" --problems "$OUT/test.jsonl" --programs "$TO-s.jsonl" --verdicts "$TO-v.jsonl" --out "$TO-r.jsonl" "${LIMITS[@]}"
   call "$PYTHON" "$ROOT/runs/ranked_table.py" "$OUT/test.jsonl" "$TO-s.jsonl" "$TO-v.jsonl" "$TO-e.jsonl" "$TO-r.jsonl"

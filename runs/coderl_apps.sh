@@ -65,7 +65,7 @@ for name in warm ${VARIANTS:-D}; do
   TO=$OUT/test-$name
   write_programs "$OUT/test.jsonl" "$TO-s.jsonl" --model "$model" -n "$TESTED" "${WRITING[@]}" --seed $((SEED + 1))
   judge "$OUT/test.jsonl" "$TO-s.jsonl" "$TO-v.jsonl" --stop-at-first-failure
-  judge "$OUT/test.jsonl" "$TO-s.jsonl" "$TO-e.jsonl" --stop-at-first-failure --tests example
+  judge_examples "$OUT/test.jsonl" "$TO-s.jsonl" "$TO-e.jsonl"
   coderl evaluate --problems "$OUT/test.jsonl" --verdicts "$TO-v.jsonl" --examples "$TO-e.jsonl" --k "${KS[@]}" --out "$TO.json" --name "$name"
 done
 
@@ -78,6 +78,6 @@ train train-repair --model "$ACTOR" "${JUDGED[@]}" --out "$OUT/repair" "${REPAIR
 FOUND=(--critic "$OUT/critic2/critic" --repair "$OUT/repair/actor" -n "$TESTED" --repaired 1 --max-repair-tokens 1200)
 coderl critic-sample --model "$OUT/coderl-D/actor" --problems "$OUT/test.jsonl" "${FOUND[@]}" "${WRITING[@]}" --workers "$(real_or "${SEARCHERS:-4}" 1)" --out "$OUT/search" --seed $((SEED + 1))
 judge "$OUT/test.jsonl" "$OUT/search/final.jsonl" "$OUT/search-v.jsonl" --stop-at-first-failure
-judge "$OUT/test.jsonl" "$OUT/search/final.jsonl" "$OUT/search-e.jsonl" --stop-at-first-failure --tests example
+judge_examples "$OUT/test.jsonl" "$OUT/search/final.jsonl" "$OUT/search-e.jsonl"
 coderl evaluate --problems "$OUT/test.jsonl" --verdicts "$OUT/search-v.jsonl" --examples "$OUT/search-e.jsonl" --ranked "$OUT/search/ranked.jsonl" --k "${KS[@]}" --out "$OUT/search.json" --name "critic sampling"
 finish

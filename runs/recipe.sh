@@ -73,6 +73,11 @@ judge() {  # judge PROBLEMS PROGRAMS VERDICTS [grade's flags]
   coderl grade --problems "$problems" --programs "$programs" --out "$verdicts" --workers "${WORKERS:-$(nproc)}" "$@"
 }
 
+judge_examples() {  # judge_examples PROBLEMS PROGRAMS VERDICTS: on the example tests, where a problem has any
+  pick with-examples "$1" "$2" "${2%.jsonl}-shown.jsonl"
+  judge "$1" "${2%.jsonl}-shown.jsonl" "$3" --stop-at-first-failure --tests example
+}
+
 with_references() {  # dry runs only: a tiny model's programs teach nothing, so that some references are put beside them
   if dry; then pick references "$1" "$2"; fi
 }

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from coderl import cli
-from coderl.records import Problem, Program
+from coderl.records import Problem, Program, Test
 from coderl.store import RunDirectory, read_records, write_records
 
 RUNS = Path(__file__).resolve().parent.parent / "runs"
@@ -99,7 +99,7 @@ def test_the_arithmetic_by_hand():
 
 
 def problem(name, **more):
-    return Problem(name, "s", "stdin", (), (), ("print(1)", "print(22)", "print(333)"), **more)
+    return Problem(name, "s", "stdin", solutions=("print(1)", "print(22)", "print(333)"), **more)
 
 
 def test_problems_are_dealt_out_and_held_out_once(tmp_path):
@@ -123,6 +123,14 @@ def test_references_stand_beside_samples_once(tmp_path):
         pick.main(["references", str(problems), str(programs)])
         found = read_records(programs, Program)
         assert [(p.index, p.code, p.origin) for p in found][2:] == [(2, "print(1)", "reference"), (3, "print(22)", "reference")]
+
+
+def test_programs_of_problems_without_examples_are_left_out(tmp_path):
+    files = [tmp_path / f"{name}.jsonl" for name in ("p", "s", "out")]
+    write_records(files[0], [problem("a", examples=(Test(input="1", output="2"),)), problem("b")])
+    write_records(files[1], [Program("a", "x", 0), Program("b", "y", 0), Program("a", "z", 1)])
+    pick.main(["with-examples", *map(str, files)])
+    assert [p.code for p in read_records(files[2], Program)] == ["x", "z"]
 
 
 def test_the_split_of_mbpp(tmp_path):
