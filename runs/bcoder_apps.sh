@@ -17,9 +17,9 @@ WRITING=(--max-source-tokens 600 --max-program-tokens "$(real_or 512 24)" --top-
 SAMPLES=$(real_or 256 2)                                        # [paper]
 VALUE=(--updates "$(real_or 18000 "$DRY")" --learning-rate 1e-5) # constant [paper]
 # 128 programs and as many references: 8,500 tokens are about 32 programs with their prompts, and as many references come on top
-VALUE+=(--batch-tokens "$(real_or 8500 500)" --accumulate "$(real_or $((4 / GPUS > 0 ? 4 / GPUS : 1)) 1)")   # 256 in all [paper]
+VALUE+=(--batch-tokens "$(real_or $((GPUS > 4 ? 34000 / GPUS : 8500)) 500)" --accumulate "$(real_or $((4 / GPUS > 0 ? 4 / GPUS : 1)) 1)")   # 256 in all [paper]
 TUNE=(--updates "$(real_or 10000 "$DRY")" --learning-rate 3e-5)  # falls linearly to 0, no warm-up [paper]
-TUNE+=(--batch-tokens "$(real_or 8500 500)" --accumulate "$(real_or $((2 / GPUS > 0 ? 2 / GPUS : 1)) 1)")    # 128 in all [paper]
+TUNE+=(--batch-tokens "$(real_or $((GPUS > 2 ? 17000 / GPUS : 8500)) 500)" --accumulate "$(real_or $((2 / GPUS > 0 ? 2 / GPUS : 1)) 1)")    # 128 in all [paper]
 WEIGHTS=(--advantage-weight 0.1 --ce-weight 0.5)                # [paper]
 LEARNING=(--real-share 0.5 --weight-decay 0.05)                 # [paper]
 RANKED=$(real_or 256 3)                                         # m for k = 1 and 5 [paper]; filtered ones 1000 at T 0.4: RANKED=1000 TEMPERATURE=0.4

@@ -52,7 +52,7 @@ coderl() { call coderl "$@"; }
 pick() { call "$PYTHON" "$ROOT/runs/pick.py" "$@"; }
 
 train() {  # a training stage, on all GPUs
-  if [ "$GPUS" -gt 1 ]; then call accelerate launch --num_processes "$GPUS" -m coderl "$@"; else coderl "$@"; fi
+  if [ "$GPUS" -gt 1 ]; then call accelerate launch --multi_gpu --num_processes "$GPUS" -m coderl "$@"; else coderl "$@"; fi
 }
 
 write_programs() {  # write_programs PROBLEMS PROGRAMS [sample's flags]: a part of the problems on each GPU

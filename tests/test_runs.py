@@ -150,3 +150,10 @@ def test_the_ranked_table_by_hand():
     assert found["recovered reward", "1", "plain"] == ("0.00", "0.00") and found["recovered reward", "1", "filtered"] == ("100.00", "100.00")
     assert found["mean log-probability", "1", "plain"] == ("100.00", "100.00") and found["recovered reward", "5", "plain"] == ("100.00", "100.00")
     assert found["hidden verdict (bound)", "1", "plain"] == ("100.00", "100.00")
+
+
+def test_the_page_has_the_table_that_the_script_prints():
+    page = (RUNS.parent / "docs" / "reproduce.md").read_text(encoding="utf-8")
+    for recipe in RECIPES:
+        for row in [*costs.rows_of(costs.steps_of(recipe))[1:], *costs.memory_rows()]:
+            assert f"| {' | '.join(row)} |" in page, row
