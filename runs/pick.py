@@ -63,7 +63,15 @@ def corpus(problems: str, out: str) -> None:
     atomic_write(Path(out), (json.dumps(row) + "\n" for row in rows))
 
 
-WORK: dict[str, Callable[..., None]] = {"first": first, "hold-out": hold_out, "mbpp-test": mbpp_test, "with-examples": with_examples, "deal": deal, "references": references, "corpus": corpus}
+WORK: dict[str, Callable[..., None]] = {
+    "first": first,
+    "hold-out": hold_out,
+    "mbpp-test": mbpp_test,
+    "with-examples": with_examples,
+    "deal": deal,
+    "references": references,
+    "corpus": corpus,
+}
 
 
 def main(words: Sequence[str]) -> None:

@@ -11,18 +11,26 @@ from coderl.pipeline import StepCost
 from coderl.recipes.demo import ARMS, CODERL_STEPS, FULL, QUICK, Chain, Config, Paths, arm_costs, difference, interval, print_table
 
 
-def chain(scale):
-    return Chain(scale, Config(), Paths(Path("out"))).steps()
+def chain(scale, actor="encoder-decoder"):
+    return Chain(scale, Config(actor=actor), Paths(Path("out"))).steps()
 
 
+@pytest.mark.parametrize("actor", ["encoder-decoder", "decoder-only"])
 @pytest.mark.parametrize("scale", [FULL, QUICK])
-def test_every_command_is_one_that_its_stage_reads(scale):
-    for step in chain(scale):
+def test_every_command_is_one_that_its_stage_reads(scale, actor):
+    for step in chain(scale, actor):
         words = [*step.command, *(("--cpu-seconds", "100") if step.budget_of else ())]
         name, rest = cli._stage_of(words)
         stage = cli.STAGES[name]
         kind = getattr(importlib.import_module(f"coderl.recipes.{stage.module}"), stage.config)
         assert cli._config(kind, name, rest, None) is not None
+
+
+def test_the_actor_is_a_llama_only_where_it_is_asked_for():
+    made = {actor: [s.command for s in chain(FULL, actor) if "--family" in s.command] for actor in ("encoder-decoder", "decoder-only")}
+    assert not made["encoder-decoder"] and [words[0] for words in made["decoder-only"]] == ["warm-start"]
+    same = [a.command == b.command for a, b in zip(chain(FULL), chain(FULL, "decoder-only"), strict=True)]
+    assert same.count(False) == 1  # everything else is what it is for a T5
 
 
 def test_steps_are_named_once_and_need_steps_that_stand_before_or_beside_them():
