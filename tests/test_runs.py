@@ -1,7 +1,9 @@
 """The recipes at paper scale: every command is one that its stage reads, the arithmetic of their costs, and each of them as a dry run."""
 
 import importlib
+import itertools
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -44,15 +46,12 @@ def test_every_command_is_one_that_its_stage_reads(recipe, gpus):
 
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_every_number_says_where_it_comes_from(recipe):
-    text = (RUNS / f"{recipe}.sh").read_text()
-    numbers = text.partition("# ---- numbers")[2].partition("# ----")[0].splitlines()
-    told = False
-    for line in filter(None, numbers):
-        told = any(source in line for source in ("[paper", "[script", "[author", "[RLTF", "[ours", "; ours", ": ours")) or (
-            told and line.startswith("#")
-        )
-        before = numbers[numbers.index(line) - 1]
-        assert told or line.startswith(("#", "KS=", "SEED=")) or "[" in before, line
+    """In its own line, or in the comment above it."""
+    lines = (RUNS / f"{recipe}.sh").read_text().partition("# ---- numbers\n")[2].partition("# ----")[0].splitlines()
+    settings = [(a, b) for a, b in itertools.pairwise(["", *lines]) if re.match(r"[A-Z_]+\+?=", b) and not b.startswith(("KS=", "SEED="))]
+    assert len(settings) >= 2
+    source = re.compile(r"\[(paper|script|author|RLTF|ours)|: ours")
+    assert [b for a, b in settings if not source.search(b) and not (a.startswith("#") and source.search(a))] == []
 
 
 def test_a_wrong_option_is_bad_usage():
