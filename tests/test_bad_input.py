@@ -24,6 +24,7 @@ import pytest
 from coderl import cli
 from coderl.records import Problem, Program, Test, Verdict
 from coderl.store import read_records, write_records
+from decoder_only import qwen2_folder
 
 Files = Mapping[str, Path]
 
@@ -33,6 +34,7 @@ COMMANDS: dict[str, str] = {
     "problems overlap": "--training {problems} --evaluation {problems} --out {out}",
     "validate": "--problems {problems} --out {out} --workers 1",
     "show-prompt": "--problems {problems} --tokenizer {actor}",
+    "adopt": "--model {chat} --out {out}",
     "warm-start": "--problems {problems} --validation {problems} --out {out} --updates 2 --width 16 --layers 1 --vocabulary 300 --model {actor}",
     "sample": "--model {actor} --problems {problems} --out {out} -n 2 --max-program-tokens 16 --workers 1",
     "grade": "--problems {problems} --programs {programs} --out {out} --workers 1",
@@ -58,7 +60,7 @@ COMMANDS: dict[str, str] = {
     "report": "--results {results} --problems {problems} --programs {programs} --verdicts {verdicts} --scores {scores} --out {out}",
 }
 RECORD_FILES = ("problems", "programs", "verdicts", "baseline", "scores", "results")
-MODEL_FOLDERS = ("actor", "critic")
+MODEL_FOLDERS = ("actor", "critic", "chat")
 
 BREAK: dict[str, Callable[[Path], object]] = {
     "absent": lambda path: None,
@@ -95,6 +97,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
     root = tmp_path_factory.mktemp("good")
     f = {name: root / f"{name}.jsonl" for name in RECORD_FILES} | {"actor": root / "warm" / "actor", "critic": root / "judge" / "critic"}
     write_records(f["problems"], [problem(n) for n in range(6)])
+    f["chat"] = qwen2_folder(root / "chat", [problem(0)])
     codes = ("print(int(input()) + 1)", "print(7)", "print(1 / 0)", "print(")
     write_records(f["programs"], [Program(f"t/{n}", code, i) for n in range(6) for i, code in enumerate(codes)])
     run("warm-start", f"--problems {f['problems']} --out {root / 'warm'} --updates 2 --width 16 --layers 1 --vocabulary 300")
@@ -148,8 +151,9 @@ MODEL_CASES = [(s, n, how) for s, words in COMMANDS.items() for n in MODEL_FOLDE
 
 @pytest.mark.parametrize("stage, name, how", MODEL_CASES, ids=lambda v: v.replace(" ", "-"))
 def test_a_broken_model_folder(stage: str, name: str, how: str, files: Files, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    if stage == "show-prompt" and ("weights" in how or "config" in how):
-        pytest.skip("show-prompt reads the tokenizer only")
+    unread = {"show-prompt": ("weights", "config"), "adopt": ("weights",)}.get(stage, ())
+    if any(part in how for part in unread):
+        pytest.skip(f"{stage} does not read that")
     bad = tmp_path / "bad"
     BREAK_MODEL[how](bad, files[name])
     assert str(bad) in failure(stage, COMMANDS[stage].format(**{**files, name: bad}, out=tmp_path / "out"), capfd)

@@ -39,6 +39,13 @@ def test_learning_rate_by_hand():
     assert learning_rate(plan, 2.0) == pytest.approx(0.1)
 
 
+def test_the_polynomial_course_of_the_papers_warm_start_by_hand():
+    """2e-5 in the first 500 of 16,800 updates, then 1e-5 + 1e-5 (1 - x)^0.5: at x = 0.75 that is 1.5e-5, where a straight line has 1.25e-5."""
+    plan = Plan(updates=16_800, learning_rate=2e-5, warmup=500 / 16_800, final=0.5, power=0.5)
+    at = [learning_rate(plan, share / 16_800) for share in (250, 500, 500 + 0.75 * 16_300, 16_800)]
+    assert at == pytest.approx([1e-5, 2e-5, 1.5e-5, 1e-5])
+
+
 class Killed(Exception):
     pass
 

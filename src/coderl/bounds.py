@@ -43,6 +43,7 @@ BOUNDS: dict[str, Bound] = {
     "temperature": Bound(0, MOST_FLOAT),
     "rl_weight": Bound(0, MOST_FLOAT),
     "negative_weight": Bound(0, MOST_FLOAT),
+    "solutions": Bound(0, MOST_FLOAT),
     "kl_weight": Bound(0, MOST_FLOAT),
     "prefix_weight": Bound(0, MOST_FLOAT),
     "shots": Bound(0, MOST_WHOLE),
@@ -61,9 +62,13 @@ BOUNDS: dict[str, Bound] = {
     "discount": Bound(0, 1, closed=False),
     "advantage_weight": Bound(0, MOST_FLOAT),
     "ce_weight": Bound(0, MOST_FLOAT),
+    "near": Bound(0, 0.999),
+    "rate": Bound(0, 0.9, closed=False),
+    "dropout": Bound(0, 0.9),
     "warmup": Bound(0, 0.99),
     "final_rate": Bound(0, 1),
-    "weight_decay": Bound(0, 1),
+    "weight_decay": Bound(0, MOST_FLOAT),
+    "block_tokens": Bound(2, MOST_WHOLE),
     "vocabulary": Bound(261, MOST_WHOLE),  # 256 bytes and 5 special tokens
 }
 

@@ -141,20 +141,23 @@ class Batches(NamedTuple):
     Fields:
         epoch: epoch number -> its batches; the same number must give the same batches.
         pad_id: of prompts. seed: of dropout.
+        length: batches of every epoch, where all have equally many: a run that resumes then passes whole epochs by without making them.
     """
 
     epoch: Callable[[int], Iterator[list[Example]]]
     pad_id: int
     seed: int
+    length: int | None = None
 
     def groups(self, skip: int, size: int) -> Iterator[list[list[Example]]]:
         """The batches of all epochs behind the first `skip`, `size` at a time: what one update takes."""
-        endless = itertools.islice(self._endless(), skip, None)
+        epochs, batches = divmod(skip, self.length) if self.length else (0, skip)
+        endless = itertools.islice(self._endless(epochs), batches, None)
         while True:
             yield list(itertools.islice(endless, size))
 
-    def _endless(self) -> Iterator[list[Example]]:
-        for number in itertools.count():
+    def _endless(self, first: int) -> Iterator[list[Example]]:
+        for number in itertools.count(first):
             empty = True
             for batch in self.epoch(number):
                 empty = False

@@ -60,9 +60,8 @@ class Learnt(Record):
 
     def __post_init__(self) -> None:
         if len(self.weights) != len(self.program) or len(self.old_log_probs) not in (0, len(self.program)):
-            raise DataError(
-                f"a learnt program of {len(self.program)} tokens has {len(self.weights)} weights; it must have as many: make the file anew"
-            )
+            count = len(self.program)
+            raise DataError(f"a learnt program of {count} tokens has {len(self.weights)} weights; it must have as many: make the file anew")
 
     @property
     def passed(self) -> bool:

@@ -41,18 +41,24 @@ def _wrap(bpe: ByteLevelBPETokenizer, extra_ids: int = 0) -> PreTrainedTokenizer
         clean_up_tokenization_spaces=False,
     )
     if extra_ids:
-        tokenizer.add_tokens([f"<extra_id_{99 - i}>" for i in range(extra_ids)], special_tokens=True)
+        tokenizer.add_tokens([f"<extra_id_{extra_ids - 1 - i}>" for i in range(extra_ids)], special_tokens=True)
     return tokenizer
 
 
-def train_tokenizer(texts: Iterable[str], vocabulary: int = 1024) -> PreTrainedTokenizerFast:
-    """A byte-level BPE tokenizer (RoBERTa style, as CodeT5's) with `vocabulary` entries, trained on `texts`."""
+def sentinel_ids(tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
+    """Ids of <extra_id_0>, <extra_id_1>, ..., which stand for masked spans; () where the tokenizer has none."""
+    known = tokenizer.get_vocab()
+    return tuple(known[name] for i in range(len(known)) if (name := f"<extra_id_{i}>") in known)
+
+
+def train_tokenizer(texts: Iterable[str], vocabulary: int = 1024, sentinels: int = 0) -> PreTrainedTokenizerFast:
+    """A byte-level BPE tokenizer (RoBERTa style, as CodeT5's) with `vocabulary` entries, trained on `texts`, and sentinels behind them."""
     bpe = ByteLevelBPETokenizer(add_prefix_space=False)
     bpe.train_from_iterator(texts, vocab_size=vocabulary, min_frequency=2, special_tokens=list(SPECIAL_TOKENS), show_progress=False)
-    return _wrap(bpe)
+    return _wrap(bpe, sentinels)
 
 
-def load_tokenizer(directory: str | Path) -> PreTrainedTokenizerBase:
+def load_tokenizer(directory: str | Path) -> PreTrainedTokenizerFast:
     """A tokenizer from a Hugging Face directory or hub name, or from CodeT5's `*vocab.json` and `*merges.txt`.
 
     Raises:

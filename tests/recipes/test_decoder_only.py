@@ -104,14 +104,15 @@ def test_the_whole_loop_with_a_critic(family, files, tmp_path, capsys):
     critic = tmp_path / "c" / "critic"
     assert not load_critic(critic).shares_prompts and json.loads((tmp_path / "c" / "report.json").read_text())["held_out"]
     run("score", "--critic", critic, *judged, "--out", t, *limits)
-    assert all(len(s["values"]) == len(x["token_ids"]) for s, x in zip(lines(t), lines(p), strict=True))
+    drawn = [(s, x) for s, x in zip(lines(t), lines(p), strict=True) if max(x["token_ids"]) < 300]  # rows without a token are spelled anew
+    assert len(drawn) > 3 and all(len(s["values"]) == len(x["token_ids"]) for s, x in drawn)
     tuning = ("--references", files / "train.jsonl", "--validation", files / "validation.jsonl", *limits)
     run("finetune", "coderl", *start, "--baseline", gv, "--scores", t, "--out", tmp_path / "tuned", *tuning)
     before, after = (load_actor(folder).model.state_dict() for folder in (model, tmp_path / "tuned" / "actor"))
     assert before.keys() == after.keys() and any(not torch.equal(before[name], after[name]) for name in before)
     run("finetune", "ppo", *start, "--out", tmp_path / "ppo", *limits)
-    assert load_value_head(tmp_path / "ppo" / "actor", 32) is not None
-    assert {"loss_value", "kl"} <= set(lines(tmp_path / "ppo" / "metrics.jsonl")[-1])
+    head = load_value_head(tmp_path / "ppo" / "actor", 32)
+    assert head is not None and bool(head.outer.weight.any())  # it starts at 0
     repair_limits = ("--max-source-tokens", 400, "--max-program-tokens", 90)
     run("train-repair", *start, "--targets", "both", "--updates", 1, "--held-out", 0, "--out", tmp_path / "fix", *repair_limits)
     found = ("--critic", critic, "--repair", tmp_path / "fix" / "actor", "-n", 3, "--max-program-tokens", 16, "--workers", 1)
@@ -127,7 +128,22 @@ def test_the_whole_loop_with_a_critic(family, files, tmp_path, capsys):
 
 def test_rounds_of_coderl(files, tmp_path):
     model = llama_folder(tmp_path / "model", read_records(files / "train.jsonl", Problem))
-    size = ("--rounds", 1, "--problems-per-round", 3, "--samples", 2, "--critic-updates", 1, "--cores", 1, "--max-program-tokens", 12)
+    size = (
+        "--rounds",
+        1,
+        "--problems-per-round",
+        3,
+        "--samples",
+        2,
+        "--critic-updates",
+        1,
+        "--cores",
+        1,
+        "--variant",
+        "B",
+        "--max-program-tokens",
+        12,
+    )
     run(
         "rounds",
         "--model",

@@ -11,18 +11,26 @@ from coderl.pipeline import StepCost
 from coderl.recipes.demo import ARMS, CODERL_STEPS, FULL, QUICK, Chain, Config, Paths, arm_costs, difference, interval, print_table
 
 
-def chain(scale):
-    return Chain(scale, Config(), Paths(Path("out"))).steps()
+def chain(scale, actor="encoder-decoder"):
+    return Chain(scale, Config(actor=actor), Paths(Path("out"))).steps()
 
 
+@pytest.mark.parametrize("actor", ["encoder-decoder", "decoder-only"])
 @pytest.mark.parametrize("scale", [FULL, QUICK])
-def test_every_command_is_one_that_its_stage_reads(scale):
-    for step in chain(scale):
+def test_every_command_is_one_that_its_stage_reads(scale, actor):
+    for step in chain(scale, actor):
         words = [*step.command, *(("--cpu-seconds", "100") if step.budget_of else ())]
         name, rest = cli._stage_of(words)
         stage = cli.STAGES[name]
         kind = getattr(importlib.import_module(f"coderl.recipes.{stage.module}"), stage.config)
         assert cli._config(kind, name, rest, None) is not None
+
+
+def test_the_actor_is_a_llama_only_where_it_is_asked_for():
+    made = {actor: [s.command for s in chain(FULL, actor) if "--family" in s.command] for actor in ("encoder-decoder", "decoder-only")}
+    assert not made["encoder-decoder"] and [words[0] for words in made["decoder-only"]] == ["warm-start"]
+    same = [a.command == b.command for a, b in zip(chain(FULL), chain(FULL, "decoder-only"), strict=True)]
+    assert same.count(False) == 1  # everything else is what it is for a T5
 
 
 def test_steps_are_named_once_and_need_steps_that_stand_before_or_beside_them():
@@ -66,6 +74,14 @@ def test_the_control_gets_what_all_of_coderl_cost():
     assert set(control.budget_of) == {*CODERL_STEPS, "no-critic"}
     costs = {name: StepCost(name, (), 10.0, 1.0) for name in (*CODERL_STEPS, "no-critic", "control", "coderl", "expert", "warm-start")}
     assert arm_costs(costs) == {"warm-start": 10, "control": 10, "expert": 20, "no-critic": 30, "coderl": 50}
+
+
+def test_the_papers_form_is_one_switch_away():
+    ours, paper = ({s.name: s.command for s in Chain(FULL, Config(form=form), Paths(Path("f"))).steps()} for form in ("ours", "paper"))
+    assert {name for name in ours if ours[name] != paper[name]} == {"no-critic", "coderl"}
+    assert "--solutions" in ours["coderl"] and "--solutions" not in paper["coderl"]
+    for commands in (ours, paper):
+        assert set(commands["coderl"]) - set(commands["no-critic"]) == {"--scores", "f/samples/scores.jsonl", "f/coderl"}
 
 
 def result(name, passes):

@@ -34,6 +34,14 @@ def test_a_config_file_has_them_beside_the_others(tmp_path, stage, every):
     assert (found["tuning"].batch_tokens if "tuning" in found else found["batch_tokens"]) == 99
 
 
+def test_the_course_of_the_rate_is_theirs():
+    plan = Training(warmup=0.2, final_rate=0.5, decay_power=2.0, weight_decay=0.3, accumulate=4).plan(10, 0.1, muon=True)
+    assert (plan.updates, plan.learning_rate, plan.cpu_seconds, plan.muon, plan.accumulate) == (10, 0.1, None, True, 4)
+    assert (plan.warmup, plan.final, plan.power, plan.weight_decay) == (0.2, 0.5, 2.0, 0.3)
+    usual = Training().plan(10, 0.1)
+    assert (usual.warmup, usual.final, usual.power, usual.weight_decay) == (0.03, 0.1, 1.0, 0.01)
+
+
 @pytest.mark.parametrize("flags, told", [(("--accumulate", 0), "--accumulate is 0"), (("--lora", -1), "--lora is -1")])
 def test_they_have_bounds(problems, tmp_path, capsys, flags, told):
     assert train(problems, tmp_path, *flags) == 2

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
+from tyro.conf import OmitArgPrefixes
 
 if TYPE_CHECKING:
     from ..critic_sampling import Rules, Seed
@@ -30,6 +31,27 @@ if TYPE_CHECKING:
     from ..records import Problem, Program
     from ..solving import Outcomes
     from ..store import AppendStore, RunDirectory
+
+
+@dataclass(frozen=True)
+class Writing:
+    """How programs are written in a search."""
+
+    temperature: float = 0.6
+    """sampling temperature (CodeRL: 0.6)"""
+    top_p: float = 0.95
+    """nucleus mass (CodeRL: 0.95)"""
+    max_program_tokens: int = 128
+    """longest program in tokens (CodeRL on APPS: 512)"""
+    max_source_tokens: int = 192
+    """longest prompt of the actor and of the critic in tokens (CodeRL on APPS: 600)"""
+    max_repair_tokens: int = 384
+    """longest source of the repair model in tokens"""
+    rows: int = 512
+    """programs written at the same time in one process"""
+
+
+USUAL = Writing()
 
 
 @dataclass(frozen=True)
@@ -64,12 +86,8 @@ class Config:
     """tokens to write for each problem, prefixes not counted; all stays in play then, and sampling begins again until they are used up"""
     select: Literal["critic", "log-probability", "majority"] = "critic"
     """order of what to hand in: those that pass the examples first, then by this"""
-    temperature: float = 0.6
-    """sampling temperature (CodeRL: 0.6)"""
-    top_p: float = 0.95
-    """nucleus mass (CodeRL: 0.95)"""
-    max_program_tokens: int = 128
-    """longest program in tokens"""
+    writing: Annotated[Writing, OmitArgPrefixes] = USUAL
+    """how programs are written"""
     workers: int = os.cpu_count() or 1
     """processes, one thread each, with models and a judge of their own"""
     allow_unsandboxed: bool = False
@@ -88,7 +106,7 @@ def main(config: Config) -> None:
     from ..records import Problem
     from ..store import AppendStore, RunDirectory, manifest, read_records, write_records
 
-    if config.temperature == 0 and config.samples > 1:
+    if config.writing.temperature == 0 and config.samples > 1:
         raise UsageError(f"--temperature is 0: all {config.samples} samples would be the same program; give more than 0")
     torch.set_num_threads(1)  # more cores: more workers
     problems = read_records(config.problems, Problem)
@@ -127,6 +145,7 @@ def rules_of(config: Config) -> Rules:
     from ..critic_sampling import Rules
     from ..engines.requests import Decoding
 
+    writing = config.writing
     return Rules(
         seed=config.seed,
         samples=config.samples,
@@ -136,7 +155,10 @@ def rules_of(config: Config) -> Rules:
         prefix=prefix_of(config),
         pool=config.pool,
         max_tokens=config.max_tokens,
-        decoding=Decoding(config.temperature, config.top_p, config.max_program_tokens),
+        decoding=Decoding(writing.temperature, writing.top_p, writing.max_program_tokens),
+        max_source_tokens=writing.max_source_tokens,
+        max_repair_tokens=writing.max_repair_tokens,
+        rows=writing.rows,
     )
 
 

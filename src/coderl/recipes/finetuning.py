@@ -15,6 +15,7 @@ from .training import Training
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+    from transformers import PreTrainedModel
 
     from ..examples import Judged, Limits
     from ..fitting import Objective, Progressed
@@ -45,6 +46,8 @@ class Tuning:
     min(1, p / p_old). Both write OUT/learnt.jsonl for the runs behind; rounds hands it on"""
     earlier: tuple[Path, ...] = ()
     """run folders whose learnt.jsonl --reuse takes"""
+    drawn_by: Path | None = None
+    """actor that drew the programs, where it is not --model: p_old of the ratios p / p_old"""
     epochs: float = 1.0
     """passes over the sampled programs"""
     optimiser: Literal["adamw", "muon"] = "adamw"
@@ -258,6 +261,16 @@ def learn(
     machine.say(f"{at.updates} updates in {at.cpu_seconds:.0f} CPU s -> {run / 'actor'}")
 
 
+def sampler(config: Inputs, found: Material) -> PreTrainedModel:
+    """The model that drew the programs, on the machine's device, without dropout: `--drawn-by`, or the actor that learns from them."""
+    from ..models.actor import load_actor, without_dropout
+
+    path = config.tuning.drawn_by
+    model = load_actor(path).model if path else found.actor.model
+    without_dropout(model.to(found.machine.accelerator.device))
+    return model
+
+
 def with_earlier(config: Inputs, found: Material, examples: list[Example]) -> list[Example]:
     """The examples and those of earlier runs that `--reuse` takes; writes the new ones to OUT/learnt.jsonl for the runs behind."""
     from .. import reuse
@@ -269,7 +282,7 @@ def with_earlier(config: Inputs, found: Material, examples: list[Example]) -> li
     if tuning.reuse == "importance":
         without_dropout(found.actor.model)  # p / p_old is 1 at the start
         if examples[0].old_log_probs is None:
-            examples = with_old_log_probs(found.actor.model, examples, found.actor.tokenizer.pad_token_id)
+            examples = with_old_log_probs(sampler(config, found), examples, found.actor.tokenizer.pad_token_id)
     if found.machine.lead:
         reuse.write_learnt(found.run / reuse.FILE, examples)
     return [*examples, *reuse.earlier_examples(tuning.earlier, tuning.reuse)]
