@@ -62,20 +62,21 @@ class Arm(NamedTuple):
 RATES = (5e-4, 1e-3, 3e-3)
 PER_ROUND = ("--problems-per-round", "1000")  # two or three rounds fit into the budget
 GRADIENT = ("--epochs", "2", "--batch-tokens", "2048")  # of the policy gradients: more passes over frozen negatives make them worse
-SOLUTIONS = (*PER_ROUND, "--epochs", "8", "--batch-tokens", "1024", "--reuse", "passing")
+SOLUTIONS = ("--batch-tokens", "1024", "--reuse", "passing")
 CODERL = (*GRADIENT, "--algorithm", "coderl")
 CRITIC = (*CODERL, "--critic", "frozen", "--problems-per-round", "600")  # the critic takes a fifth of the budget
-OURS = (*SOLUTIONS, "--algorithm", "coderl", "--solutions", "3", "--negative-weight", "0", "--critic", "frozen")
+EXPERT = (*SOLUTIONS, "--algorithm", "expert", "--epochs", "8", *PER_ROUND)
+OURS = (*SOLUTIONS, "--algorithm", "coderl", "--solutions", "3", "--negative-weight", "0", "--epochs", "6", "--problems-per-round", "850")
 PAPER = ("--negative-weight", "1", "--no-scaled", "--reduction", "program-sum", "--critic-prefix-weight", "0")
 ARMS = {
     "nothing": Arm("nothing", (), True),
     "ce": Arm("more cross-entropy", ("warm-start",), True),
     "coderl-d": Arm("CodeRL, D", (*CRITIC, "--variant", "D"), True),
     "coderl-a": Arm("CodeRL, A: constant critic", (*CODERL, *PER_ROUND, "--variant", "A"), True),
-    "expert": Arm("expert iteration", (*SOLUTIONS, "--algorithm", "expert"), True),
+    "expert": Arm("expert iteration", EXPERT, True),
     "grpo": Arm("GRPO", (*GRADIENT, *PER_ROUND, "--algorithm", "grpo"), True),
     "ours": Arm("ours: CodeRL with its own solutions", (*OURS, "--variant", "A"), True),
-    "ours-critic": Arm("ours, with the critic", (*OURS, "--variant", "D"), like="ours"),
+    "ours-critic": Arm("ours, with the critic", (*OURS, "--critic", "frozen", "--variant", "D"), like="ours"),
     "coderl-b": Arm("CodeRL, B: no baseline", (*CRITIC, "--variant", "B"), like="coderl-d"),
     "coderl-c": Arm("CodeRL, C: linear decay", (*CODERL, *PER_ROUND, "--variant", "C"), like="coderl-a"),
     "coderl-changes": Arm("CodeRL with the changes of p(passed)", (*CRITIC, "--variant", "changes"), like="coderl-d"),
@@ -84,7 +85,7 @@ ARMS = {
     "leave-one-out": Arm("REINFORCE, leave-one-out", (*GRADIENT, *PER_ROUND, "--algorithm", "leave-one-out"), like="reinforce"),
     "ppo": Arm("PPO", (*GRADIENT, *PER_ROUND, "--algorithm", "ppo")),
     "rltf": Arm("RLTF-style", (*GRADIENT, *PER_ROUND, "--algorithm", "rltf")),
-    "mix": Arm("the cross-entropy steps of expert iteration alone", (*SOLUTIONS, "--algorithm", "expert", "--rl-weight", "0"), like="expert"),
+    "mix": Arm("the cross-entropy steps of expert iteration alone", (*EXPERT, "--rl-weight", "0"), like="expert"),
 }
 
 
