@@ -66,7 +66,7 @@ def references(problems: Iterable[Problem]) -> list[tuple[Problem, Program]]:
 
 def defects(given: apps.Given) -> Counter[str]:
     """What a look at the texts alone shows of the released examples: problems, by defect."""
-    count = Counter({"problems": len(given), "without examples": sum(not pairs for pairs in given.values())})
+    count = Counter({"all": len(given), "without examples": sum(not pairs for pairs in given.values())})
     for pairs in given.values():
         outputs, inputs = "\n".join(o for _, o in pairs or ()), [i for i, _ in pairs or ()]
         texts = {
