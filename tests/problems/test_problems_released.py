@@ -97,7 +97,7 @@ class _Runs:
 
 class _Reads:
     def __reduce__(self) -> tuple[Any, ...]:
-        return getattr, (np, "save")
+        return getattr, (str, "join")
 
 
 class _Fills:

@@ -64,6 +64,8 @@ def _array_of(
 
 
 _KNOWN: dict[tuple[str, str], object] = {("numpy", "ndarray"): np.ndarray, ("numpy", "dtype"): np.dtype, ("_codecs", "encode"): _bytes_of}
+for _builtins in ("__builtin__", "builtins"):  # how protocols 2 and 3 write sets
+    _KNOWN |= {(_builtins, "set"): set, (_builtins, "frozenset"): frozenset}
 for _core in ("numpy.core", "numpy._core"):  # before numpy 2, and since
     _KNOWN |= {(f"{_core}.multiarray", "_reconstruct"): _empty_array, (f"{_core}.multiarray", "scalar"): _scalar}
     _KNOWN |= {(f"{_core}.numeric", "_frombuffer"): _array_of}
