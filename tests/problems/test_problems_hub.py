@@ -11,7 +11,8 @@ from coderl.errors import DataError, UsageError
 from coderl.problems import apps, code_contests, humaneval, mapped, mbpp
 from coderl.problems.reading import files_of, read_rows
 from coderl.prompts import before_stop, prompt
-from coderl.records import Problem, Test
+from coderl.records import Problem, Program, Test
+from coderl.sandbox import Judge
 
 Rows = list[dict[str, Any]]
 
@@ -166,10 +167,13 @@ def test_rows_of_a_gzipped_file_that_ends_early_are_refused(tmp_path: Path) -> N
 
 
 def test_files_of_a_folder_come_by_name(tmp_path: Path) -> None:
-    for name in ("b.jsonl", "a.parquet", "notes.txt", "sub/c.json.gz"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).touch()
-    assert [path.name for path in files_of(tmp_path)] == ["a.parquet", "b.jsonl", "c.json.gz"]
+    wanted = []
+    for names in (("infos.json", "notes.txt"), ("b.jsonl", "a.jsonl.gz"), ("d/2.parquet", "d/1.parquet")):  # a better form each time
+        for name in names:
+            (tmp_path / name).parent.mkdir(exist_ok=True)
+            (tmp_path / name).touch()
+        wanted.append([path.name for path in files_of(tmp_path)])
+    assert wanted == [["infos.json"], ["a.jsonl.gz", "b.jsonl"], ["1.parquet", "2.parquet"]]
     (tmp_path / "none").mkdir()
     with pytest.raises(DataError, match="holds no data files"):
         files_of(tmp_path / "none")
@@ -216,3 +220,39 @@ def test_humaneval_plus_of_the_hub(tmp_path: Path) -> None:
     row = {"task_id": "HumanEval/0", "prompt": "def f(x):\n", "entry_point": "f", "canonical_solution": "    return 2 * x\n", "test": PLUS}
     (problem,) = humaneval.load(write_parquet(tmp_path / "h.parquet", [row]))
     assert problem.tests == (Test(code=PLUS),) and problem.solutions == ("def f(x):\n    return 2 * x\n",)
+
+EVALPLUS = """
+import numpy as np
+
+def is_floats(x) -> bool:
+    if isinstance(x, float):
+        return True
+    if isinstance(x, (list, tuple)) and x:
+        return all(isinstance(i, float) for i in x)
+    return False
+
+def assertion(out, exp, atol):
+    if atol == 0 and is_floats(exp):
+        atol = 1e-6
+    if out != exp and atol != 0:
+        assert np.allclose(out, exp, rtol=1e-07, atol=atol)
+    else:
+        assert out == exp, f"out: {out}, exp: {exp}"
+
+def check(candidate):
+    inputs = [[[1.0, 2.0]], [[3.0]]]
+    results = [1.5, 3.0]
+    for i, (inp, exp) in enumerate(zip(inputs, results)):
+        assertion(candidate(*inp), exp, 0)
+"""
+
+
+def test_tests_in_the_manner_of_evalplus_are_judged_apart_from_the_program(tmp_path: Path) -> None:
+    head = "def mean(xs):\n"
+    row = {"task_id": "HumanEval/4", "prompt": head, "entry_point": "mean", "canonical_solution": "    return sum(xs) / len(xs)\n", "test": EVALPLUS}
+    (problem,) = humaneval.load(write_jsonl(tmp_path / "h.jsonl", [row]))
+    bodies = (problem.solutions[0], head + "    return sum(xs) / len(xs) + 1e-9\n", head + "    return 1.5\n")
+    with Judge(workers=1) as judge:
+        found = list(judge.grade_many([(problem, Program(problem.id, code, i)) for i, code in enumerate(bodies)]))
+    assert [v.is_pass for v in sorted(found, key=lambda v: v.index)] == [True, True, False]
+    assert {v.trust for v in found} == {"checker"}

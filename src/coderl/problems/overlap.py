@@ -46,7 +46,7 @@ def overlaps(training: Iterable[Problem], evaluation: Sequence[Problem]) -> list
             known.lines.update(lines_of(code))
         known.grams[problem.id] = ngrams(problem.statement)
         for gram in known.grams[problem.id]:
-            known.index[gram].append(problem.id)
+            known.places[gram].append(problem.id)
     return [_overlap(problem, known) for problem in evaluation]
 
 
@@ -54,7 +54,7 @@ class _Known(NamedTuple):
     """All training lines, the training problems of each n-gram, and the n-grams of each."""
 
     lines: set[str]
-    index: dict[str, list[str]]
+    places: dict[str, list[str]]
     grams: dict[str, set[str]]
 
 
@@ -62,7 +62,7 @@ def _overlap(problem: Problem, known: _Known) -> Overlap:
     counts = [(len(found), sum(line in known.lines for line in found)) for found in map(lines_of, problem.solutions)]
     lines, shared = max(counts, key=_share, default=(0, 0))
     grams = ngrams(problem.statement)
-    telling = [names for names in (known.index.get(gram, []) for gram in grams) if len(names) <= _EVERYWHERE]
+    telling = [names for names in (known.places.get(gram, []) for gram in grams) if len(names) <= _EVERYWHERE]
     similarity, closest = 0.0, ""
     for name, _ in Counter(name for names in telling for name in names).most_common(20):
         found = len(grams & known.grams[name]) / len(grams | known.grams[name])

@@ -46,21 +46,24 @@ def decode(text: str, path: Path, line: int | None) -> Any:
         raise DataError("JSON nested too deeply to read", path, line) from None
 
 
-SUFFIXES = (".jsonl", ".jsonl.gz", ".json", ".json.gz", ".parquet")
+FORMS = ((".parquet",), (".jsonl", ".jsonl.gz"), (".json", ".json.gz"))
+"""Ends of the names of data files, the form that is taken first coming first: a folder of parquet files may hold JSON that describes them."""
 
 
 def files_of(source: Path) -> list[Path]:
-    """The data files that a source names: itself, or those of a folder and the folders in it, by name.
+    """The data files that a source names: itself, or of a folder and the folders in it all parquet files, else JSON Lines, else JSON, by name.
 
     Raises:
         DataError: a folder without data files.
     """
     if not source.is_dir():
         return [source]
-    files = sorted(path for path in source.rglob("*") if path.is_file() and path.name.endswith(SUFFIXES))
-    if not files:
-        raise DataError(f"holds no data files; give a file, or a folder with files that end in {', '.join(SUFFIXES)}", source)
-    return files
+    files = sorted(path for path in source.rglob("*") if path.is_file())
+    for ends in FORMS:
+        found = [path for path in files if path.name.endswith(ends)]
+        if found:
+            return found
+    raise DataError(f"holds no data files; give a file, or a folder with files that end in {', '.join(sum(FORMS, ()))}", source)
 
 
 def read_rows(path: Path) -> Iterator[Row]:
