@@ -221,6 +221,7 @@ def test_humaneval_plus_of_the_hub(tmp_path: Path) -> None:
     (problem,) = humaneval.load(write_parquet(tmp_path / "h.parquet", [row]))
     assert problem.tests == (Test(code=PLUS),) and problem.solutions == ("def f(x):\n    return 2 * x\n",)
 
+
 EVALPLUS = """
 import numpy as np
 
