@@ -36,7 +36,7 @@ from coderl.store import atomic_write, read_records
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results" / "compare"
 WORK = HERE / "work" / "compare"
-BUDGET, TRIAL_BUDGET, TUNING_SEED = 120, 50, 100
+BUDGET, TRIAL_BUDGET, TUNING_SEED = 180, 50, 100
 SOURCES = ("words", "letters")
 REFERENCES, TESTS_ONLY, VALIDATION, HELD_OUT, SAMPLES = 200, 4000, 300, 400, 20
 UPDATES = {"plateau": 2000, "early": 500}
@@ -60,22 +60,23 @@ class Arm(NamedTuple):
 
 
 RATES = (5e-4, 1e-3, 3e-3)
-PER_ROUND = ("--problems-per-round", "700")  # two or three rounds fit into the budget
+PER_ROUND = ("--problems-per-round", "1000")  # two or three rounds fit into the budget
 GRADIENT = ("--epochs", "2", "--batch-tokens", "2048")  # of the policy gradients: more passes over frozen negatives make them worse
-SOLUTIONS = (*PER_ROUND, "--epochs", "8", "--batch-tokens", "1024", "--reuse", "passing")
+SOLUTIONS = ("--batch-tokens", "1024", "--reuse", "passing")
 CODERL = (*GRADIENT, "--algorithm", "coderl")
-CRITIC = (*CODERL, "--critic", "frozen", "--problems-per-round", "400")  # the critic takes a fifth of the budget; three rounds are left
-OURS = (*SOLUTIONS, "--algorithm", "coderl", "--solutions", "3", "--negative-weight", "0", "--critic", "frozen")
+CRITIC = (*CODERL, "--critic", "frozen", "--problems-per-round", "600")  # the critic takes a fifth of the budget
+EXPERT = (*SOLUTIONS, "--algorithm", "expert", "--epochs", "8", *PER_ROUND)
+OURS = (*SOLUTIONS, "--algorithm", "coderl", "--solutions", "3", "--negative-weight", "0", "--epochs", "6", "--problems-per-round", "850")
 PAPER = ("--negative-weight", "1", "--no-scaled", "--reduction", "program-sum", "--critic-prefix-weight", "0")
 ARMS = {
     "nothing": Arm("nothing", (), True),
     "ce": Arm("more cross-entropy", ("warm-start",), True),
     "coderl-d": Arm("CodeRL, D", (*CRITIC, "--variant", "D"), True),
     "coderl-a": Arm("CodeRL, A: constant critic", (*CODERL, *PER_ROUND, "--variant", "A"), True),
-    "expert": Arm("expert iteration", (*SOLUTIONS, "--algorithm", "expert"), True),
+    "expert": Arm("expert iteration", EXPERT, True),
     "grpo": Arm("GRPO", (*GRADIENT, *PER_ROUND, "--algorithm", "grpo"), True),
     "ours": Arm("ours: CodeRL with its own solutions", (*OURS, "--variant", "A"), True),
-    "ours-critic": Arm("ours, with the critic", (*OURS, "--variant", "D"), like="ours"),
+    "ours-critic": Arm("ours, with the critic", (*OURS, "--critic", "frozen", "--variant", "D"), like="ours"),
     "coderl-b": Arm("CodeRL, B: no baseline", (*CRITIC, "--variant", "B"), like="coderl-d"),
     "coderl-c": Arm("CodeRL, C: linear decay", (*CODERL, *PER_ROUND, "--variant", "C"), like="coderl-a"),
     "coderl-changes": Arm("CodeRL with the changes of p(passed)", (*CRITIC, "--variant", "changes"), like="coderl-d"),
@@ -84,7 +85,7 @@ ARMS = {
     "leave-one-out": Arm("REINFORCE, leave-one-out", (*GRADIENT, *PER_ROUND, "--algorithm", "leave-one-out"), like="reinforce"),
     "ppo": Arm("PPO", (*GRADIENT, *PER_ROUND, "--algorithm", "ppo")),
     "rltf": Arm("RLTF-style", (*GRADIENT, *PER_ROUND, "--algorithm", "rltf")),
-    "mix": Arm("the cross-entropy steps of expert iteration alone", (*SOLUTIONS, "--algorithm", "expert", "--rl-weight", "0"), like="expert"),
+    "mix": Arm("the cross-entropy steps of expert iteration alone", (*EXPERT, "--rl-weight", "0"), like="expert"),
 }
 
 
@@ -168,11 +169,15 @@ class Study(NamedTuple):
         learnt = self.learning(arm, rate, BUDGET, arm)
         return [*learnt, *self.judging(arm, actor, "heldout", SAMPLES, self.name(arm) if learnt else self.start_step)]
 
-    def trial(self, arm: str, rate: float) -> list[Step]:
-        """One learning rate of an arm on a part of the budget, on validation problems."""
-        name = f"trial-{arm}-{rate:g}"
+    def trial(self, arm: str, rate: float, budget: int) -> list[Step]:
+        """One learning rate of an arm, on validation problems."""
+        name = trial_name(arm, rate, budget)
         actor = self.folder / name / "run" / "actor"
-        return [*self.learning(arm, rate, TRIAL_BUDGET, name), *self.judging(name, actor, "validation", 8, self.name(name))]
+        return [*self.learning(arm, rate, budget, name), *self.judging(name, actor, "validation", 8, self.name(name))]
+
+
+def trial_name(arm: str, rate: float, budget: int) -> str:
+    return f"trial-{arm}-{rate:g}-{budget}"
 
 
 def main() -> None:
@@ -182,13 +187,21 @@ def main() -> None:
     parser.add_argument("--regime", choices=[*UPDATES], default="plateau", help="where the arms begin")
     parser.add_argument("--cores", type=int, default=2, help="CPU cores; an arm takes one")
     parser.add_argument("--tune", action="store_true", help="try the learning rates of these arms on validation problems")
+    parser.add_argument("--rates", type=float, nargs="+", default=RATES, help="learning rates to try with --tune")
+    parser.add_argument("--trial-seconds", type=int, default=TRIAL_BUDGET, help="CPU seconds of a trial; an arm's longest ones choose")
     parser.add_argument("--table", action="store_true", help="only collect what is finished and make the table anew")
     asked = parser.parse_args()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a killed call keeps what is finished, as Ctrl-C does
     arms = [name for name, arm in ARMS.items() if "all" in asked.arms or name in asked.arms or ("main" in asked.arms and arm.main)]
     studies = [Study(asked.regime, seed) for seed in asked.seeds]
     if asked.tune:
-        tune(Study("plateau", TUNING_SEED), [arm for arm in arms if ARMS[arm].flags and not ARMS[arm].like], asked.cores)
+        tune(
+            Study("plateau", TUNING_SEED),
+            [arm for arm in arms if ARMS[arm].flags and not ARMS[arm].like],
+            asked.rates,
+            asked.trial_seconds,
+            asked.cores,
+        )
     elif asked.table:
         keep_finished([Study(regime, seed) for regime in UPDATES for seed in range(20)], list(ARMS))
     else:
@@ -255,25 +268,26 @@ def rounds_of(run: Path) -> list[dict[str, Any]]:
     return [line for line in lines if line.get("stage") == "rounds"]
 
 
-def tune(study: Study, arms: Sequence[str], cores: int) -> None:
+def tune(study: Study, arms: Sequence[str], rates: Sequence[float], budget: int, cores: int) -> None:
     """Each learning rate of each arm, on validation problems; trials that are written down are not made again."""
     path = RESULTS / "trials.jsonl"
     path.parent.mkdir(parents=True, exist_ok=True)
-    known = {(line["arm"], line["rate"]) for line in trials()}
-    wanted = [(arm, rate) for arm in arms for rate in RATES if (arm, rate) not in known]
-    steps = [*study.beginning(), *(step for arm, rate in wanted for step in study.trial(arm, rate))]
+    known = {(line["arm"], line["rate"], line["budget"]) for line in trials()}
+    wanted = [(arm, rate) for arm in arms for rate in rates if (arm, rate, budget) not in known]
+    steps = [*study.beginning(), *(step for arm, rate in wanted for step in study.trial(arm, rate, budget))]
     try:
         if wanted:
             run_steps(steps, WORK / "trials", cores, preload=PRELOAD)
     finally:
         costs = finished_steps(steps, WORK / "trials")
         for arm, rate in wanted:
-            name = f"trial-{arm}-{rate:g}"
+            name = trial_name(arm, rate, budget)
             if study.name(f"evaluate-{name}") in costs:
                 found = read_results(study.folder / name / "results.json")["all"]
                 line = {
                     "arm": arm,
                     "rate": rate,
+                    "budget": budget,
                     "seed": study.seed,
                     "cpu_seconds": spent(study.folder / name / "run", costs[study.name(name)]),
                 }
@@ -288,9 +302,9 @@ def trials() -> list[dict[str, Any]]:
 
 
 def chosen_rate(arm: str) -> float:
-    """The rate of the best trial of the arm, or of the one it is like; without trials the middle one."""
+    """The rate of the best of the longest trials of the arm, or of the one it is like; without trials the middle one."""
     tried = [line for line in trials() if line["arm"] == (ARMS[arm].like or arm)]
-    return float(max(tried, key=lambda line: line["pass@1"])["rate"]) if tried else RATES[1]
+    return float(max(tried, key=lambda line: (line["budget"], line["pass@1"]))["rate"]) if tried else RATES[1]
 
 
 def per_problem(data: Mapping[str, Any], k: int) -> dict[str, float]:
