@@ -29,7 +29,7 @@ class Config:
 
 def main(config: Config) -> None:
     from ..errors import DataError, UsageError
-    from ..tokens import sentinel_ids, train_tokenizer, vocabulary_size
+    from ..tokens import save_tokenizer, sentinel_ids, train_tokenizer, vocabulary_size
 
     if config.corpus is None and not config.problems:
         raise UsageError("nothing to learn from; give --corpus, --problems, or both")
@@ -44,7 +44,7 @@ def main(config: Config) -> None:
     tokenizer = train_tokenizer(counted(), config.vocabulary, config.sentinels)
     if not read:
         raise DataError("holds no document; run `coderl corpus collect` again", config.corpus)
-    tokenizer.save_pretrained(str(config.out))
+    save_tokenizer(tokenizer, config.out)
     marks = len(sentinel_ids(tokenizer))
     print(f"{vocabulary_size(tokenizer) - marks} entries (asked {config.vocabulary}) and {marks} sentinels from {read} texts -> {config.out}")
 
