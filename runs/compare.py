@@ -5,12 +5,12 @@
     python runs/compare.py --tune                               # the trials that chose each arm's learning rate, on validation problems
     python runs/compare.py --table                              # the table of what is there
 
-A seed makes its own problems (words and letters; 400 with references, 4,000 with tests only), warm start and samples. An arm is one
+A seed makes its own problems (words and letters; 200 with references, 4,000 with tests only), warm start and samples. An arm is one
 `coderl` command with a budget of CPU seconds, judging and sampling included, then 20 programs for each of 400 held-out problems. An arm
 and seed that is in runs/results/compare is only read, so that a new arm costs only itself; work lies in runs/work/compare, and a killed
-call goes on where it was. `--regime later` starts where the cross-entropy arm of `early` ends; on one seed cross-entropy gained from there
-too, so neither is a plateau yet (docs/lab-log.md). An arm's learning rate is the best of its trials on validation problems (trials.jsonl), or
-the middle one of its rates where `--tune` has not been run for it. No held-out problem chose anything.
+call goes on where it was. Two regimes: `plateau`, where cross-entropy on 200 references has stopped to gain, and `early`, where it has not
+(how they were chosen, on validation problems of seed 100: docs/lab-log.md). An arm's learning rate is the best of its trials on validation
+problems of seed 100 (trials.jsonl); arms that differ in one switch take the rate of the arm they are like. No held-out problem chose anything.
 """
 
 from __future__ import annotations
@@ -36,15 +36,11 @@ from coderl.store import atomic_write, read_records
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results" / "compare"
 WORK = HERE / "work" / "compare"
-BUDGET, TRIAL_BUDGET, TUNING_SEED = 240, 120, 100
+BUDGET, TRIAL_BUDGET, TUNING_SEED = 180, 50, 100
 SOURCES = ("words", "letters")
-REFERENCES, TESTS_ONLY, VALIDATION, HELD_OUT, SAMPLES = 400, 4000, 300, 400, 20
-UPDATES, REGIMES = 1500, ("early", "later")
+REFERENCES, TESTS_ONLY, VALIDATION, HELD_OUT, SAMPLES = 200, 4000, 300, 400, 20
+UPDATES = {"plateau": 2000, "early": 500}
 KS = (1, 5, 10)
-STARTS = {
-    "early": f"After {UPDATES} updates of warm start",
-    "later": f"After {UPDATES} updates of warm start and {BUDGET} CPU seconds more of cross-entropy",
-}
 
 
 class Arm(NamedTuple):
@@ -53,38 +49,42 @@ class Arm(NamedTuple):
     Fields:
         title: in the table.
         flags: of `rounds`, or for "ce" of `warm-start`; empty: nothing is done.
-        rates: learning rates that are tried.
         main: five seeds instead of three.
+        like: the arm whose trials chose the rate; empty: its own.
     """
 
     title: str
     flags: tuple[str, ...]
-    rates: tuple[float, ...]
     main: bool = False
+    like: str = ""
 
 
-RL_RATES = (5e-4, 1e-3, 3e-3)
-CODERL = ("--algorithm", "coderl", "--critic", "frozen")
+RATES = (5e-4, 1e-3, 3e-3)
+PER_ROUND = ("--problems-per-round", "1000")  # two or three rounds fit into the budget
+GRADIENT = ("--epochs", "2", "--batch-tokens", "2048")  # of the policy gradients: more passes over frozen negatives make them worse
+SOLUTIONS = (*PER_ROUND, "--epochs", "8", "--batch-tokens", "1024", "--reuse", "passing")
+CODERL = (*GRADIENT, "--algorithm", "coderl")
+CRITIC = (*CODERL, "--critic", "frozen", "--problems-per-round", "600")  # the critic takes a fifth of the budget
+OURS = (*SOLUTIONS, "--algorithm", "coderl", "--solutions", "3", "--negative-weight", "0", "--critic", "frozen")
+PAPER = ("--negative-weight", "1", "--no-scaled", "--reduction", "program-sum", "--critic-prefix-weight", "0")
 ARMS = {
-    "nothing": Arm("nothing", (), (), True),
-    "ce": Arm("more cross-entropy", ("warm-start",), (3e-4, 1e-3, 3e-3), True),
-    "coderl-d": Arm("CodeRL, D", (*CODERL, "--variant", "D"), RL_RATES, True),
-    "coderl-a": Arm("CodeRL, A: constant critic", (*CODERL, "--variant", "A"), RL_RATES, True),
-    "expert": Arm("expert iteration", ("--algorithm", "expert"), RL_RATES, True),
-    "grpo": Arm("GRPO", ("--algorithm", "grpo"), RL_RATES, True),
-    "coderl-b": Arm("CodeRL, B: no baseline", (*CODERL, "--variant", "B"), RL_RATES),
-    "coderl-c": Arm("CodeRL, C: linear decay", (*CODERL, "--variant", "C"), RL_RATES),
-    "coderl-changes": Arm("CodeRL with the changes of p(passed)", (*CODERL, "--variant", "changes"), RL_RATES),
-    "coderl-paper": Arm(
-        "CodeRL, D, as in the paper: full negatives, unscaled, program sums",
-        (*CODERL, "--variant", "D", "--negative-weight", "1", "--no-scaled", "--reduction", "program-sum", "--critic-prefix-weight", "0"),
-        RL_RATES,
-    ),
-    "reinforce": Arm("REINFORCE, greedy baseline", ("--algorithm", "reinforce"), RL_RATES),
-    "leave-one-out": Arm("REINFORCE, leave-one-out", ("--algorithm", "leave-one-out"), RL_RATES),
-    "ppo": Arm("PPO", ("--algorithm", "ppo"), RL_RATES),
-    "rltf": Arm("RLTF-style", ("--algorithm", "rltf"), RL_RATES),
-    "mix": Arm("the cross-entropy steps of expert iteration alone", ("--algorithm", "expert", "--rl-weight", "0"), RL_RATES),
+    "nothing": Arm("nothing", (), True),
+    "ce": Arm("more cross-entropy", ("warm-start",), True),
+    "coderl-d": Arm("CodeRL, D", (*CRITIC, "--variant", "D"), True),
+    "coderl-a": Arm("CodeRL, A: constant critic", (*CODERL, *PER_ROUND, "--variant", "A"), True),
+    "expert": Arm("expert iteration", (*SOLUTIONS, "--algorithm", "expert"), True),
+    "grpo": Arm("GRPO", (*GRADIENT, *PER_ROUND, "--algorithm", "grpo"), True),
+    "ours": Arm("ours: CodeRL with its own solutions", (*OURS, "--variant", "A"), True),
+    "ours-critic": Arm("ours, with the critic", (*OURS, "--variant", "D"), like="ours"),
+    "coderl-b": Arm("CodeRL, B: no baseline", (*CRITIC, "--variant", "B"), like="coderl-d"),
+    "coderl-c": Arm("CodeRL, C: linear decay", (*CODERL, *PER_ROUND, "--variant", "C"), like="coderl-a"),
+    "coderl-changes": Arm("CodeRL with the changes of p(passed)", (*CRITIC, "--variant", "changes"), like="coderl-d"),
+    "coderl-paper": Arm("CodeRL, D, as in the paper: full negatives, unscaled, program sums", (*CRITIC, "--variant", "D", *PAPER), like="coderl-d"),
+    "reinforce": Arm("REINFORCE, greedy baseline", (*GRADIENT, *PER_ROUND, "--algorithm", "reinforce")),
+    "leave-one-out": Arm("REINFORCE, leave-one-out", (*GRADIENT, *PER_ROUND, "--algorithm", "leave-one-out"), like="reinforce"),
+    "ppo": Arm("PPO", (*GRADIENT, *PER_ROUND, "--algorithm", "ppo")),
+    "rltf": Arm("RLTF-style", (*GRADIENT, *PER_ROUND, "--algorithm", "rltf")),
+    "mix": Arm("the cross-entropy steps of expert iteration alone", (*SOLUTIONS, "--algorithm", "expert", "--rl-weight", "0"), like="expert"),
 }
 
 
@@ -107,16 +107,12 @@ class Study(NamedTuple):
         return self.shared / "problems" / f"{split}.jsonl"
 
     @property
-    def early(self) -> Study:
-        return Study("early", self.seed)
-
-    @property
     def start(self) -> Path:
-        return self.shared / "start" / "actor" if self.regime == "early" else self.early.folder / "ce" / "run" / "actor"
+        return self.folder / "start" / "actor"
 
     @property
     def start_step(self) -> str:
-        return f"start-s{self.seed}" if self.regime == "early" else self.early.name("ce")
+        return self.name("start")
 
     def name(self, step: str) -> str:
         return f"{step}-{self.regime}-s{self.seed}"
@@ -128,15 +124,14 @@ class Study(NamedTuple):
         return Step(self.name(name), f"{self.regime}, seed {self.seed}: {title}", command, needs)
 
     def beginning(self) -> list[Step]:
-        """Problems and the start that all arms share; the later one is what more cross-entropy makes of the early one."""
+        """Problems and the start that all arms share."""
         sizes = ("--train", REFERENCES, "--tests-only", TESTS_ONLY, "--validation", VALIDATION, "--heldout", HELD_OUT, "--sources", *SOURCES)
         made = words("problems", "mini", "--out", self.shared / "problems", *sizes, "--seed", self.seed)
-        size = ("--batch-tokens", FULL.batch_tokens, "--updates", UPDATES, "--learning-rate", FULL.warm_rate)
+        size = ("--batch-tokens", FULL.batch_tokens, "--updates", UPDATES[self.regime], "--learning-rate", FULL.warm_rate)
         looks = ("--validation", self.problems("validation"), "--evaluate-every", 500)
-        warm = words("warm-start", "--problems", self.problems("train"), *size, *looks, "--out", self.shared / "start", "--seed", self.seed)
-        problems, start = f"problems-s{self.seed}", f"start-s{self.seed}"
-        steps = [Step(problems, "problems", made), Step(start, f"seed {self.seed}: warm start", warm, (problems,))]
-        return steps if self.regime == "early" else [*steps, *self.early.learning("ce", chosen_rate("ce"), BUDGET, "ce")]
+        warm = words("warm-start", "--problems", self.problems("train"), *size, *looks, "--out", self.folder / "start", "--seed", self.seed)
+        problems = f"problems-s{self.seed}"
+        return [Step(problems, f"seed {self.seed}: problems", made), self.step("start", "warm start", warm, problems)]
 
     def learning(self, arm: str, rate: float, budget: int, name: str) -> list[Step]:
         """The arm itself; "nothing" has no step."""
@@ -149,7 +144,7 @@ class Study(NamedTuple):
             command = words("warm-start", "--model", self.start, "--problems", self.problems("train"), "--out", out, *more, *spent)
         else:
             files = ("--model", self.start, "--problems", self.problems("train_tests_only"), "--references", self.problems("train"), "--out", out)
-            command = words("rounds", *files, *flags, "--rounds", 99, "--epochs", 2, "--cores", 1, "--optimiser", "muon", *spent)
+            command = words("rounds", *files, *flags, "--rounds", 99, "--cores", 1, "--optimiser", "muon", *spent)
         return [self.step(name, f"{ARMS[arm].title}, rate {rate:g}", command, self.start_step)]
 
     def judging(self, name: str, actor: Path, split: str, samples: int, needs: str) -> list[Step]:
@@ -173,32 +168,44 @@ class Study(NamedTuple):
         learnt = self.learning(arm, rate, BUDGET, arm)
         return [*learnt, *self.judging(arm, actor, "heldout", SAMPLES, self.name(arm) if learnt else self.start_step)]
 
-    def trial(self, arm: str, rate: float) -> list[Step]:
-        """One learning rate of an arm on a part of the budget, on validation problems."""
-        name = f"trial-{arm}-{rate:g}"
+    def trial(self, arm: str, rate: float, budget: int) -> list[Step]:
+        """One learning rate of an arm, on validation problems."""
+        name = trial_name(arm, rate, budget)
         actor = self.folder / name / "run" / "actor"
-        return [*self.learning(arm, rate, TRIAL_BUDGET, name), *self.judging(name, actor, "validation", 8, self.name(name))]
+        return [*self.learning(arm, rate, budget, name), *self.judging(name, actor, "validation", 8, self.name(name))]
+
+
+def trial_name(arm: str, rate: float, budget: int) -> str:
+    return f"trial-{arm}-{rate:g}-{budget}"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--arms", nargs="+", default=["main"], help=f"main, all, or names: {', '.join(ARMS)}")
-    parser.add_argument("--regime", choices=REGIMES, default="early", help="where the arms begin")
+    parser.add_argument("--regime", choices=[*UPDATES], default="plateau", help="where the arms begin")
     parser.add_argument("--cores", type=int, default=2, help="CPU cores; an arm takes one")
     parser.add_argument("--tune", action="store_true", help="try the learning rates of these arms on validation problems")
+    parser.add_argument("--rates", type=float, nargs="+", default=RATES, help="learning rates to try with --tune")
+    parser.add_argument("--trial-seconds", type=int, default=TRIAL_BUDGET, help="CPU seconds of a trial; an arm's longest ones choose")
     parser.add_argument("--table", action="store_true", help="only collect what is finished and make the table anew")
     asked = parser.parse_args()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a killed call keeps what is finished, as Ctrl-C does
     arms = [name for name, arm in ARMS.items() if "all" in asked.arms or name in asked.arms or ("main" in asked.arms and arm.main)]
     studies = [Study(asked.regime, seed) for seed in asked.seeds]
     if asked.tune:
-        tune(Study("early", TUNING_SEED), arms, asked.cores)
+        tune(
+            Study("plateau", TUNING_SEED),
+            [arm for arm in arms if ARMS[arm].flags and not ARMS[arm].like],
+            asked.rates,
+            asked.trial_seconds,
+            asked.cores,
+        )
     elif asked.table:
-        keep_finished([Study(regime, seed) for regime in REGIMES for seed in range(20)], list(ARMS))
+        keep_finished([Study(regime, seed) for regime in UPDATES for seed in range(20)], list(ARMS))
     else:
         compare(studies, arms, asked.cores)
-    text = "\n".join(table(regime) for regime in REGIMES if any((RESULTS / regime).glob("*/*.json")))
+    text = "\n".join(table(regime) for regime in UPDATES if any((RESULTS / regime).glob("*/*.json")))
     atomic_write(RESULTS / "table.md", text)
     print(text)
 
@@ -260,25 +267,26 @@ def rounds_of(run: Path) -> list[dict[str, Any]]:
     return [line for line in lines if line.get("stage") == "rounds"]
 
 
-def tune(study: Study, arms: Sequence[str], cores: int) -> None:
+def tune(study: Study, arms: Sequence[str], rates: Sequence[float], budget: int, cores: int) -> None:
     """Each learning rate of each arm, on validation problems; trials that are written down are not made again."""
     path = RESULTS / "trials.jsonl"
     path.parent.mkdir(parents=True, exist_ok=True)
-    known = {(line["arm"], line["rate"]) for line in trials()}
-    wanted = [(arm, rate) for arm in arms for rate in ARMS[arm].rates if (arm, rate) not in known]
-    steps = [*study.beginning(), *(step for arm, rate in wanted for step in study.trial(arm, rate))]
+    known = {(line["arm"], line["rate"], line["budget"]) for line in trials()}
+    wanted = [(arm, rate) for arm in arms for rate in rates if (arm, rate, budget) not in known]
+    steps = [*study.beginning(), *(step for arm, rate in wanted for step in study.trial(arm, rate, budget))]
     try:
         if wanted:
             run_steps(steps, WORK / "trials", cores, preload=PRELOAD)
     finally:
         costs = finished_steps(steps, WORK / "trials")
         for arm, rate in wanted:
-            name = f"trial-{arm}-{rate:g}"
+            name = trial_name(arm, rate, budget)
             if study.name(f"evaluate-{name}") in costs:
                 found = read_results(study.folder / name / "results.json")["all"]
                 line = {
                     "arm": arm,
                     "rate": rate,
+                    "budget": budget,
                     "seed": study.seed,
                     "cpu_seconds": spent(study.folder / name / "run", costs[study.name(name)]),
                 }
@@ -293,12 +301,9 @@ def trials() -> list[dict[str, Any]]:
 
 
 def chosen_rate(arm: str) -> float:
-    """The rate of the arm's best trial; of an arm without trials the middle one of its rates."""
-    tried = [line for line in trials() if line["arm"] == arm]
-    if tried:
-        return float(max(tried, key=lambda line: line["pass@1"])["rate"])
-    rates = ARMS[arm].rates
-    return rates[len(rates) // 2] if rates else 0.0
+    """The rate of the best of the longest trials of the arm, or of the one it is like; without trials the middle one."""
+    tried = [line for line in trials() if line["arm"] == (ARMS[arm].like or arm)]
+    return float(max(tried, key=lambda line: (line["budget"], line["pass@1"]))["rate"]) if tried else RATES[1]
 
 
 def per_problem(data: Mapping[str, Any], k: int) -> dict[str, float]:
@@ -338,7 +343,7 @@ def table(regime: str) -> str:
         paths = sorted((RESULTS / regime / arm).glob("seed-*.json"))
         found[arm] = {int(path.stem.removeprefix("seed-")): read_results(path) for path in paths}
     lines = [
-        f"## {STARTS[regime]}; {BUDGET} CPU seconds for each arm",
+        f"## Regime `{regime}`: after {UPDATES[regime]} updates of warm start; {BUDGET} CPU seconds for each arm",
         "",
         f"{HELD_OUT} held-out problems x {SAMPLES} samples; percent; means over seeds; differences paired, 95 % intervals over seeds and problems.",
         "",

@@ -46,6 +46,7 @@ FLOORS: dict[str, int] = {
     "handed_in": 3,
     "crew": 3,
     "rollouts": 3,
+    "reuse": 3,
     "fitting": 3,
     "machine": 3,
     "muon": 2,

@@ -43,6 +43,7 @@ BOUNDS: dict[str, Bound] = {
     "temperature": Bound(0, MOST_FLOAT),
     "rl_weight": Bound(0, MOST_FLOAT),
     "negative_weight": Bound(0, MOST_FLOAT),
+    "solutions": Bound(0, MOST_FLOAT),
     "kl_weight": Bound(0, MOST_FLOAT),
     "prefix_weight": Bound(0, MOST_FLOAT),
     "gamma": Bound(0, 1),

@@ -63,6 +63,7 @@ def weighted(
     spread: Spread,
     limits: Limits,
     scaled: bool = True,
+    solutions: float = 0.0,
 ) -> Signal:
     """Examples with token weights, those of programs without any left out.
 
@@ -71,6 +72,7 @@ def weighted(
 
     Args:
         scaled: divide all weights by their mean size over tokens with a gradient, so that a critic's small values do not shrink the step.
+        solutions: added to every token weight of a program that passes: cross-entropy on it, as on a reference.
 
     Raises:
         DataError: a program answers a problem that is not there, or the advantages or the spread lack something.
@@ -83,13 +85,13 @@ def weighted(
     size = share = 0.0
     count = compared = kept = 0
     for one, advantage, example in zip(judged, sizes.tolist(), examples, strict=True):
-        weights = spread(one, example, advantage)
+        own = spread(one, example, advantage)
+        weights = own + solutions * one.verdict.is_pass
         if not bool(weights.any()):
             continue
-        total = float(weights.abs().sum())
-        size, count, kept = size + total, count + len(weights), kept + 1
+        size, count, kept = size + float(weights.abs().sum()), count + len(weights), kept + 1
         if advantage != 0:
-            share, compared = share + total / abs(advantage), compared + len(weights)
+            share, compared = share + float(own.abs().sum()) / abs(advantage), compared + len(weights)
         name = (example.key, example.program)
         sums[name] = sums[name] + weights if name in sums else weights
         first.setdefault(name, example)

@@ -68,6 +68,14 @@ def test_the_control_gets_what_all_of_coderl_cost():
     assert arm_costs(costs) == {"warm-start": 10, "control": 10, "expert": 20, "no-critic": 30, "coderl": 50}
 
 
+def test_the_papers_form_is_one_switch_away():
+    ours, paper = ({s.name: s.command for s in Chain(FULL, Config(form=form), Paths(Path("f"))).steps()} for form in ("ours", "paper"))
+    assert {name for name in ours if ours[name] != paper[name]} == {"no-critic", "coderl"}
+    assert "--solutions" in ours["coderl"] and "--solutions" not in paper["coderl"]
+    for commands in (ours, paper):
+        assert set(commands["coderl"]) - set(commands["no-critic"]) == {"--scores", "f/samples/scores.jsonl", "f/coderl"}
+
+
 def result(name, passes):
     problems = [f"p{i}" for i in range(4)]
     estimate = {"value": sum(passes) / 40, "low": 0.0, "high": 1.0}

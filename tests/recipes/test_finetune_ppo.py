@@ -13,7 +13,7 @@ from coderl.machine import this_machine
 from coderl.models.actor import Actor, load_actor, program_log_probs, small_t5, with_old_log_probs
 from coderl.models.value_head import FILE, fresh_value_head, load_value_head, save_value_head
 from coderl.recipes.finetune_ppo import Config, fitted_head, head_values, policy
-from coderl.recipes.finetuning import DEFAULT, Material, objective, train, weighted_log_probs
+from coderl.recipes.finetuning import DEFAULT, Material, Tuning, objective, train, weighted_log_probs
 from coderl.records import Outcome, Problem, Program, Verdict
 from coderl.rollouts import as_signal, explained, rollouts, with_advantages
 from coderl.store import RunDirectory
@@ -137,7 +137,7 @@ def test_actor_and_head_learn_together_and_the_clip_holds(tmp_path, kl_in):
     moved = program_log_probs(one.model, collate(signal.examples, 0)).sum(1) - before
     assert moved[0] > 0 and moved[1] < 0 and moved[2] < 0
     free = actor()
-    train(settings, material(free, tmp_path / "free"), signal.examples, [], [], weighted_log_probs(1.0), "t")
+    train(settings, material(free, tmp_path / "free"), signal.examples, [], [], weighted_log_probs(Tuning()), "t")
     beyond = program_log_probs(free.model, collate(signal.examples, 0)).sum(1) - before
     assert bool((moved[1:] > beyond[1:] + 2).all())  # plain weights push a bad program down without end
     lines = [line for line in RunDirectory(tmp_path).metrics() if "loss_value" in line]

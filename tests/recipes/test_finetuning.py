@@ -13,7 +13,7 @@ from coderl.machine import this_machine
 from coderl.models.actor import Actor, program_log_probs, small_t5, with_old_log_probs
 from coderl.recipes import finetune_grpo
 from coderl.recipes.finetune_coderl import Config, method
-from coderl.recipes.finetuning import DEFAULT, Material, epoch, objective, train, weighted_log_probs
+from coderl.recipes.finetuning import DEFAULT, Material, Tuning, epoch, objective, train, weighted_log_probs
 from coderl.recipes.training import Training
 from coderl.records import Outcome, TokenScores, Verdict
 from coderl.store import RunDirectory, write_records
@@ -76,7 +76,7 @@ def test_or_in_turn():
 def test_in_turn_is_refused_where_an_update_takes_several_batches(tmp_path):
     turns = replace(config(tmp_path, alternate=True), training=Training(accumulate=2))
     with pytest.raises(UsageError, match="--alternate with 2 batches"):
-        train(turns, material(actor(), tmp_path), [GOOD], [REFERENCE], [], weighted_log_probs(1.0), "t")
+        train(turns, material(actor(), tmp_path), [GOOD], [REFERENCE], [], weighted_log_probs(Tuning()), "t")
 
 
 def test_without_references_there_is_no_cross_entropy():
@@ -86,7 +86,7 @@ def test_without_references_there_is_no_cross_entropy():
 @pytest.mark.parametrize("reduction", ["token-mean", "program-sum"])
 def test_the_objective_is_the_formulas_whatever_else_is_in_the_batch(reduction):
     one = actor()
-    made = objective(one, weighted_log_probs(0.5), reduction)
+    made = objective(one, weighted_log_probs(Tuning(rl_weight=0.5)), reduction)
     examples = [GOOD, BAD, REFERENCE]
     batch = collate(examples, 0)
     sums, counts = made.sums(batch), made.counts(examples)
@@ -102,7 +102,7 @@ def test_the_objective_is_the_formulas_whatever_else_is_in_the_batch(reduction):
 def test_training_raises_what_passes_and_lowers_what_fails(tmp_path):
     one = actor()
     before = total(one, [GOOD, BAD])
-    at = train(config(tmp_path, learning_rate=1e-3, epochs=20.0), material(one, tmp_path), [GOOD, BAD], [], [], weighted_log_probs(1.0), "t")
+    at = train(config(tmp_path, learning_rate=1e-3, epochs=20.0), material(one, tmp_path), [GOOD, BAD], [], [], weighted_log_probs(Tuning()), "t")
     after = total(one, [GOOD, BAD])
     assert after[0] > before[0] and after[1] < before[1] and at.updates == 20
 
@@ -117,7 +117,7 @@ def test_grpo_stops_where_the_ratio_leaves_the_clip(tmp_path):
     train(tuned, material(one, tmp_path), examples, [], [], policy, "t")
     clipped = [line["clipped"] for line in RunDirectory(tmp_path).metrics() if "clipped" in line]
     free = actor()
-    train(tuned, material(free, tmp_path / "free"), examples, [], [], weighted_log_probs(1.0), "t")
+    train(tuned, material(free, tmp_path / "free"), examples, [], [], weighted_log_probs(Tuning()), "t")
     assert clipped[0] < clipped[-1] and clipped[-1] > 0.8
     assert total(one, [BAD])[0] > total(free, [BAD])[0] + 5  # plain weights push a bad program down without end
 

@@ -11,7 +11,7 @@ from coderl import trials
 from coderl.machine import this_machine
 from coderl.models.actor import Actor, load_actor, save_actor, small_t5
 from coderl.recipes.finetune_coderl import Config
-from coderl.recipes.finetuning import DEFAULT, Material, end, train, weighted_log_probs
+from coderl.recipes.finetuning import DEFAULT, Material, Tuning, end, train, weighted_log_probs
 from coderl.recipes.keeping import forget, keeping, kept
 from coderl.recipes.training import Training
 from coderl.store import RunDirectory
@@ -79,7 +79,7 @@ def fine_tune(folder, monkeypatch, rates, killed_at=None, **tuning):
     settings = replace(DEFAULT, validation=here, epochs=8.0, learning_rate=1e-2, **tuning)
     config = Config(here, here, here, here, here, tuning=settings, training=Training(checkpoint_every=3))
     found = Material(actor(), {}, [], RunDirectory(folder), this_machine())
-    policy = weighted_log_probs(1.0)
+    policy = weighted_log_probs(Tuning())
     end(config, found, policy, train(config, found, SAMPLED, [], ["a problem"], policy, "t"))
     return seen
 

@@ -9,13 +9,14 @@ import pytest
 
 from coderl import cli
 from coderl.errors import CoderlError, UsageError
-from coderl.models.actor import load_actor
+from coderl.models.actor import load_actor, with_old_log_probs
 from coderl.models.value_head import fresh_value_head, load_value_head
 from coderl.pipeline import StepCost
 from coderl.recipes import rounds
 from coderl.recipes.finetuning import Tuning
 from coderl.recipes.rounds import Config, Round, shares
 from coderl.records import Verdict
+from coderl.reuse import FILE, Learnt, earlier_examples
 from coderl.store import RunDirectory, read_records
 
 CONFIG = Config(Path("m"), Path("p.jsonl"), Path("out"), tuning=Tuning(references=Path("r.jsonl"), validation=Path("v.jsonl")))
@@ -107,6 +108,41 @@ def test_two_rounds_run_and_are_left_alone_when_done(made, capsys):
     assert len([line for line in RunDirectory(made / "out").metrics() if line["stage"] == "rounds"]) == 3
 
 
+@pytest.mark.parametrize(("algorithm", "reuse"), [("leave-one-out", "importance"), ("coderl", "importance"), ("grpo", "passing")])
+def test_a_round_learns_from_earlier_ones_again(made, tmp_path, algorithm, reuse):
+    tuning = Tuning(references=made / "mini" / "train.jsonl", max_program_tokens=24, reuse=reuse)
+    config = Config(made / "warm" / "actor", made / "mini" / "train_tests_only.jsonl", tmp_path, algorithm=algorithm, variant="A", tuning=tuning)
+    rounds.main(replace(config, rounds=2, problems_per_round=6, samples=6, temperature=1.0))
+    first, second = (read_records(Round(config, n).folder / "tuned" / FILE, Learnt) for n in (1, 2))
+    assert first and second and not {one.problem for one in first} & {one.problem for one in second}
+    assert len(first[0].old_log_probs) == len(first[0].program)  # GRPO has them anyway
+    expected = len(first) if reuse == "importance" else sum(one.passed for one in first)
+    again = len(earlier_examples([Round(config, 1).folder / "tuned"], reuse))
+    updates = [next(line for line in RunDirectory(Round(config, n).folder / "tuned").metrics() if line["stage"] == "signal") for n in (1, 2)]
+    assert [line["earlier"] for line in updates] == [0, again] and again == expected
+
+
+def test_with_overlap_a_round_draws_while_the_one_before_learns(made, tmp_path):
+    tuning = Tuning(references=made / "mini" / "train.jsonl", max_program_tokens=24, reuse="importance")
+    config = Config(made / "warm" / "actor", made / "mini" / "train_tests_only.jsonl", tmp_path, algorithm="grpo", overlap=True, tuning=tuning)
+    config = replace(config, rounds=3, problems_per_round=4, samples=6, temperature=1.0)
+    steps = {step.name: step for step in rounds.steps_of(config, 3)}
+    assert [steps[f"sample-{n}"].needs for n in (1, 2, 3)] == [(), (), ("tune-1",)]
+    assert set(steps["tune-3"].needs) == {"tune-2", "sample-3"} and steps["sample-1"].cores == 1
+    assert "--drawn-by" not in steps["tune-1"].command
+    assert str(Round(config, 1).actor) == steps["tune-3"].command[steps["tune-3"].command.index("--drawn-by") + 1]
+    rounds.main(config)
+    examples = earlier_examples([Round(config, 2).folder / "tuned"], "importance")
+    drew, learns = (with_old_log_probs(load_actor(path).model, examples, 0) for path in (config.model, Round(config, 1).actor))
+
+    def apart(others):
+        return max(abs(a - b) for e, o in zip(examples, others, strict=True) for a, b in zip(e.old_log_probs, o.old_log_probs, strict=True))
+
+    assert apart(drew) < 1e-3 < apart(learns)  # the second round's programs are of the start, not of the actor that learns
+    with pytest.raises(UsageError, match="leave one of them out"):
+        rounds.main(replace(config, cpu_seconds=100.0))
+
+
 def test_greedy_samples_have_no_greedy_baseline():
     with pytest.raises(UsageError, match="--temperature is 0"):
         rounds.main(replace(CONFIG, temperature=0.0))
@@ -138,5 +174,8 @@ def test_a_budget_ends_before_a_round_that_does_not_fit(monkeypatch):
     assert rounds.run_rounds(replace(config, cpu_seconds=79.0))[0] == 3
     assert rounds.run_rounds(replace(config, cpu_seconds=80.0))[0] == 4
     assert rounds.run_rounds(replace(config, cpu_seconds=1.0))[0] == 1
+    critic = replace(config, algorithm="coderl", critic="frozen")  # five steps of 10 s in the first round, four in each of the others
+    assert rounds.run_rounds(replace(critic, cpu_seconds=89.0))[0] == 1
+    assert rounds.run_rounds(replace(critic, cpu_seconds=90.0))[0] == 2
     done, costs = rounds.run_rounds(replace(config, rounds=2, cpu_seconds=1e9))
     assert done == 2 and len(costs) == 4

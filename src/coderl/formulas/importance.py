@@ -21,17 +21,3 @@ def token_ratios(log_probs: Tensor, old_log_probs: Tensor, mask: Tensor, limit: 
     """
     assert log_probs.ndim == 2 and log_probs.shape == old_log_probs.shape == mask.shape and limit > 0, "three (B, T), limit > 0"
     return torch.where(mask, torch.where(mask, log_probs - old_log_probs, 0.0).exp().clamp(max=limit), 0.0).detach()
-
-
-def program_ratios(log_probs: Tensor, old_log_probs: Tensor, mask: Tensor, limit: float) -> Tensor:
-    """ρ[b] = min(limit, Π_t p(w_t) / p_old(w_t)): the importance weight of the whole program, truncated. Ionides 2008.
-
-    Without the limit it makes the expected gradient that of fresh samples, at a variance that grows with the length.
-
-    Args: as `token_ratios`.
-
-    Returns:
-        (B,); a constant.
-    """
-    assert log_probs.ndim == 2 and log_probs.shape == old_log_probs.shape == mask.shape and limit > 0, "three (B, T), limit > 0"
-    return torch.where(mask, log_probs - old_log_probs, 0.0).sum(dim=1).exp().clamp(max=limit).detach()

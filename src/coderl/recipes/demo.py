@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -31,6 +31,8 @@ class Config:
     """folder for everything the demo makes; default runs/demo, with --quick runs/demo-quick"""
     quick: bool = False
     """the same chain in 3 minutes, on fewer of everything: it shows the steps; what RL is worth takes the whole demo"""
+    form: Literal["ours", "paper"] = "ours"
+    """how CodeRL learns. paper: its policy gradient as it stands; ours: no negative weights, and the programs that pass are solutions too"""
     seed: int = 0
     """seed of problems, weights and samples"""
     cores: int = 2
@@ -48,8 +50,7 @@ class Scale(NamedTuple):
         warm_updates, warm_rate: steps and peak learning rate of the warm start; evaluate_every: steps between looks at validation.
         samples, temperature: programs per tests-only problem, and how they are drawn.
         critic_updates, critic_rate: of the critic.
-        epochs, rate: passes over the samples and peak learning rate, the same with and without critic.
-        expert_epochs, expert_rate: of expert iteration, which passes over fewer programs.
+        expert_epochs, expert_rate: passes over the samples and peak learning rate of expert iteration.
         control_rate: peak learning rate of the control.
         evaluation_samples: programs per held-out problem.
     """
@@ -67,8 +68,6 @@ class Scale(NamedTuple):
     temperature: float
     critic_updates: int
     critic_rate: float
-    epochs: float
-    rate: float
     expert_epochs: float
     expert_rate: float
     control_rate: float
@@ -76,12 +75,12 @@ class Scale(NamedTuple):
 
 
 FULL = Scale(
-    train=400,
+    train=200,
     tests_only=2000,
     validation=200,
     heldout=600,
     sources=("words", "letters"),
-    warm_updates=1500,
+    warm_updates=2000,
     evaluate_every=500,
     critic_updates=200,
     evaluation_samples=8,
@@ -90,8 +89,6 @@ FULL = Scale(
     samples=8,
     temperature=0.9,
     critic_rate=1e-3,
-    epochs=2.0,
-    rate=1e-3,
     expert_epochs=8.0,
     expert_rate=3e-3,
     control_rate=3e-3,
@@ -107,6 +104,26 @@ QUICK = FULL._replace(
     evaluation_samples=6,
 )
 
+
+class Form(NamedTuple):
+    """How CodeRL learns, with and without critic.
+
+    Fields:
+        flags: of `finetune coderl`.
+        epochs, rate: passes over the samples and peak learning rate; batch_tokens: tokens of samples in a step.
+    """
+
+    flags: tuple[str, ...]
+    epochs: float
+    rate: float
+    batch_tokens: int
+
+
+FORMS = {
+    "ours": Form(("--solutions", "3", "--negative-weight", "0"), 6.0, 3e-3, 1024),
+    # negatives have no floor on frozen samples: they stand neither this rate nor more passes
+    "paper": Form(("--negative-weight", "1", "--no-scaled", "--reduction", "program-sum"), 2.0, 1e-3, 2048),
+}
 ARMS = {
     "warm-start": "warm start",
     "control": "control: more cross-entropy",
@@ -211,8 +228,8 @@ class Chain(NamedTuple):
         seldom = ("--evaluate-every", 2 * self.scale.evaluate_every)
         same = ("--optimiser", "muon", "--learning-rate", self.scale.control_rate)
         more = ("--model", self.paths.actor("warm-start"), *same, *seldom)
-        s, baseline = self.scale, ("--baseline", self.paths.samples("greedy_verdicts"))
-        plain = ("--batch-tokens", 2048, "--epochs", s.epochs, "--learning-rate", s.rate, *baseline)
+        s, form, baseline = self.scale, FORMS[self.config.form], ("--baseline", self.paths.samples("greedy_verdicts"))
+        plain = (*form.flags, "--batch-tokens", form.batch_tokens, "--epochs", form.epochs, "--learning-rate", form.rate, *baseline)
         passing = ("--batch-tokens", 1024, "--epochs", s.expert_epochs, "--learning-rate", s.expert_rate)
         # with and without critic the fine-tuning takes the same steps on the same programs, so the cost of the one stands for the other
         budget = (*CODERL_STEPS, "no-critic")

@@ -52,6 +52,8 @@ class Config:
     """row of the paper's Table 2: A no critic, B no baseline, C linear decay, D full; default D with --scores, else A"""
     negative_weight: float = 0.1
     """weight of negative relative returns; 1 = as in the paper, which on frozen samples can make the actor worse"""
+    solutions: float = 0.0
+    """weight of cross-entropy on the programs that pass, beside their policy gradient: each is a solution as good as a reference. Not in the paper"""
     tuning: Annotated[Tuning, OmitArgPrefixes] = DEFAULT
     """how the actor learns"""
     training: Annotated[Training, OmitArgPrefixes] = OFTEN_SAVED
@@ -68,9 +70,9 @@ def main(config: Config) -> None:
     if found is None:
         return
     tuning = config.tuning
-    signal = weighted(found.actor.tokenizer, found.problems, found.judged, advantages, spread, tuning.limits, tuning.scaled)
+    signal = weighted(found.actor.tokenizer, found.problems, found.judged, advantages, spread, tuning.limits, tuning.scaled, config.solutions)
     noted = of_critic(_scores(config.scores).values()) if config.scores else {}
-    learn(config, found, signal, weighted_log_probs(tuning.rl_weight), "finetune-coderl", (config.baseline, config.scores), noted)
+    learn(config, found, signal, weighted_log_probs(tuning), "finetune-coderl", (config.baseline, config.scores), noted)
 
 
 def method(config: Config) -> tuple[Advantages, Spread]:

@@ -46,4 +46,4 @@ def main(config: Config) -> None:
         return
     tuning = config.tuning
     signal = signals.weighted(found.actor.tokenizer, found.problems, found.judged, signals.passing, signals.evenly, tuning.limits, tuning.scaled)
-    learn(config, found, signal, weighted_log_probs(tuning.rl_weight), "finetune-expert")
+    learn(config, found, signal, weighted_log_probs(tuning), "finetune-expert")

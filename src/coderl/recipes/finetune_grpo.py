@@ -2,7 +2,7 @@
 
     A           = (r - mean) / std over the problem's samples; every token has the advantage of its program
     L_rl        = - mean over tokens of min(ratio A, clip(ratio, 1 - low, 1 + high) A) + kl_weight x KL to the starting actor
-    ratio       = p(w_t) / p_old(w_t); old: the actor at the start, which drew the programs
+    ratio       = p(w_t) / p_old(w_t); old: the actor that drew the programs, the one at the start or `--drawn-by`
 
 Reads programs with verdicts; writes `OUT/actor`, `metrics.jsonl`, `manifest.json`. docs/algorithms/grpo.md.
 """
@@ -54,7 +54,7 @@ class Config:
 def main(config: Config) -> None:
     from .. import signals
     from ..models.actor import with_old_log_probs, without_dropout
-    from .finetuning import learn, material
+    from .finetuning import learn, material, sampler
 
     found = material(config)
     if found is None:
@@ -62,7 +62,7 @@ def main(config: Config) -> None:
     tuning = config.tuning
     signal = signals.weighted(found.actor.tokenizer, found.problems, found.judged, signals.over_group, signals.evenly, tuning.limits, tuning.scaled)
     without_dropout(found.actor.model)
-    examples = with_old_log_probs(found.actor.model, signal.examples, found.actor.tokenizer.pad_token_id)
+    examples = with_old_log_probs(sampler(config, found), signal.examples, found.actor.tokenizer.pad_token_id)
     learn(config, found, signal._replace(examples=examples), policy(config), "finetune-grpo")
 
 

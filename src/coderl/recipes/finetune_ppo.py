@@ -74,10 +74,13 @@ class Config:
 
 
 def main(config: Config) -> None:
+    from ..errors import UsageError
     from ..models.actor import load_actor, program_log_probs, read_by_token, with_old_log_probs, without_dropout
     from ..rollouts import as_signal, explained, rollouts, with_advantages
-    from .finetuning import learn, material
+    from .finetuning import learn, material, sampler
 
+    if config.tuning.reuse != "none":
+        raise UsageError(f"--reuse is {config.tuning.reuse}: PPO's values and advantages belong to the actor that drew the programs; leave it out")
     found = material(config)
     if found is None:
         return
@@ -85,7 +88,7 @@ def main(config: Config) -> None:
     device, pad_id = found.machine.accelerator.device, actor.tokenizer.pad_token_id
     without_dropout(actor.model.to(device))
     drawn = rollouts(actor.tokenizer, found.problems, found.judged, tuning.limits)
-    examples = with_old_log_probs(actor.model, drawn.examples, pad_id)
+    examples = with_old_log_probs(sampler(config, found), drawn.examples, pad_id)
     reference = [e.old_log_probs for e in examples]
     if config.reference:
         model = load_actor(config.reference).model.to(device)

@@ -53,4 +53,4 @@ def main(config: Config) -> None:
         return
     tuning = config.tuning
     signal = signals.weighted(found.actor.tokenizer, found.problems, found.judged, advantages, signals.evenly, tuning.limits, tuning.scaled)
-    learn(config, found, signal, weighted_log_probs(tuning.rl_weight), "finetune-reinforce", (config.baseline,))
+    learn(config, found, signal, weighted_log_probs(tuning), "finetune-reinforce", (config.baseline,))

@@ -57,4 +57,4 @@ def main(config: Config) -> None:
     tuning, tokenizer = config.tuning, found.actor.tokenizer
     spread = signals.on_error_line(tokenizer, found.problems)
     signal = signals.weighted(tokenizer, found.problems, found.judged, advantages, spread, tuning.limits, tuning.scaled)
-    learn(config, found, signal, weighted_log_probs(tuning.rl_weight), "finetune-rltf", (config.baseline,))
+    learn(config, found, signal, weighted_log_probs(tuning), "finetune-rltf", (config.baseline,))

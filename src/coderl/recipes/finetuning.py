@@ -15,6 +15,7 @@ from .training import Training
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+    from transformers import PreTrainedModel
 
     from ..examples import Judged, Limits
     from ..fitting import Objective, Progressed
@@ -40,6 +41,13 @@ class Tuning:
     """problems to judge greedy programs on five times on the way (.jsonl); they choose the actor that is kept, nothing is trained on them"""
     keep: Literal["best", "last"] = "best"
     """OUT/actor: the actor of the best look at --validation (the start counts; of equals the last), or the last; without --validation the last"""
+    reuse: Literal["none", "passing", "importance"] = "none"
+    """passing: programs of --earlier runs that passed are learnt from again; importance: all of them, each token weighed by
+    min(1, p / p_old). Both write OUT/learnt.jsonl for the runs behind; rounds hands it on"""
+    earlier: tuple[Path, ...] = ()
+    """run folders whose learnt.jsonl --reuse takes"""
+    drawn_by: Path | None = None
+    """actor that drew the programs, where it is not --model: p_old of the ratios p / p_old"""
     epochs: float = 1.0
     """passes over the sampled programs"""
     optimiser: Literal["adamw", "muon"] = "adamw"
@@ -149,15 +157,21 @@ class Policy(NamedTuple):
             self.beside.save(folder)
 
 
-def weighted_log_probs(weight: float) -> Policy:
-    """L_rl = - Σ_t weight_t log p(w_t), times `weight`: every algorithm whose whole idea is in the token weights."""
+def weighted_log_probs(tuning: Tuning) -> Policy:
+    """L_rl = - Σ_t weight_t log p(w_t), times `--rl-weight`: every algorithm whose whole idea is in the token weights.
+
+    With `--reuse importance` the weight of every token, fresh ones too, is times min(1, p(w_t) / p_old(w_t)).
+    """
+    corrected = tuning.reuse == "importance"
 
     def terms(log_probs: Tensor, batch: Batch, drawn: Tensor) -> Mapping[str, Tensor]:
+        from ..formulas.importance import token_ratios
         from ..formulas.policy_gradient import policy_gradient_loss
 
-        return {"loss_rl": policy_gradient_loss(log_probs, batch.weights, drawn) * len(log_probs)}
+        weights = batch.weights * token_ratios(log_probs, batch.old_log_probs, drawn, 1.0) if corrected else batch.weights
+        return {"loss_rl": policy_gradient_loss(log_probs, weights, drawn) * len(log_probs)}
 
-    return Policy(("loss_rl",), terms, {"loss_rl": weight})
+    return Policy(("loss_rl",), terms, {"loss_rl": tuning.rl_weight})
 
 
 def material(config: Inputs) -> Material | None:
@@ -211,6 +225,7 @@ def learn(
     from ..evidence import negative_share, of_samples
     from ..examples import reference_examples
     from ..records import Problem
+    from ..reuse import FILE
     from ..store import manifest, read_records
     from .training import over_budget
 
@@ -221,7 +236,10 @@ def learn(
             "holds no program that is better or worse than was to be expected; sample more programs, or at a higher temperature", config.verdicts
         )
     references = reference_examples(actor.tokenizer, read_records(tuning.references, Problem), tuning.limits).examples if tuning.references else []
-    files = (config.problems, config.programs, config.verdicts, *inputs, tuning.references, tuning.validation)
+    examples = with_earlier(config, found, signal.examples)
+    again = len(examples) - len(signal.examples)
+    earlier = [run / FILE for run in tuning.earlier]
+    files = (config.problems, config.programs, config.verdicts, *inputs, tuning.references, tuning.validation, *earlier)
     validation = read_records(tuning.validation, Problem) if tuning.validation and machine.lead else []
     if machine.lead:
         data = manifest(config, [path for path in files if path])
@@ -229,17 +247,45 @@ def learn(
         data["validation_problems"] = len(validation)
         run.start(data)
         run.keep_metrics(lambda line: line.get("stage") != "signal")
-        more = {"negative": negative_share(signal.examples), **of_samples(found.judged), **(noted or {})}
+        more = {"negative": negative_share(signal.examples), "earlier": again, **of_samples(found.judged), **(noted or {})}
         run.log(stage="signal", **(signal._asdict() | {"examples": len(signal.examples)} | {k: round(v, 6) for k, v in more.items()}))
     machine.say(
         f"{signal.programs} programs: {signal.zero:.0%} without a gradient, {signal.positive:.0%} better than expected; "
         f"{signal.merged} distinct ones to train on; mean token value {signal.value:.2f}; {len(references)} references"
     )
     machine.say(f"{signal.prompts_cut} prompts and {signal.programs_cut} programs were too long and are cut")
-    machine.say(over_budget(signal.examples, tuning.batch_tokens))
-    at = train(config, found, signal.examples, references, validation, policy, name)
+    machine.say(f"{again} programs of {len(earlier)} earlier runs are learnt from again")
+    machine.say(over_budget(examples, tuning.batch_tokens))
+    at = train(config, found, examples, references, validation, policy, name)
     end(config, found, policy, at)
     machine.say(f"{at.updates} updates in {at.cpu_seconds:.0f} CPU s -> {run / 'actor'}")
+
+
+def sampler(config: Inputs, found: Material) -> PreTrainedModel:
+    """The model that drew the programs, on the machine's device, without dropout: `--drawn-by`, or the actor that learns from them."""
+    from ..models.actor import load_actor, without_dropout
+
+    path = config.tuning.drawn_by
+    model = load_actor(path).model if path else found.actor.model
+    without_dropout(model.to(found.machine.accelerator.device))
+    return model
+
+
+def with_earlier(config: Inputs, found: Material, examples: list[Example]) -> list[Example]:
+    """The examples and those of earlier runs that `--reuse` takes; writes the new ones to OUT/learnt.jsonl for the runs behind."""
+    from .. import reuse
+    from ..models.actor import with_old_log_probs, without_dropout
+
+    tuning = config.tuning
+    if tuning.reuse == "none":
+        return examples
+    if tuning.reuse == "importance":
+        without_dropout(found.actor.model)  # p / p_old is 1 at the start
+        if examples[0].old_log_probs is None:
+            examples = with_old_log_probs(sampler(config, found), examples, found.actor.tokenizer.pad_token_id)
+    if found.machine.lead:
+        reuse.write_learnt(found.run / reuse.FILE, examples)
+    return [*examples, *reuse.earlier_examples(tuning.earlier, tuning.reuse)]
 
 
 def end(config: Inputs, found: Material, policy: Policy, at: Progressed) -> None:

@@ -46,16 +46,22 @@ class Config:
     """coderl only: as in `finetune coderl`; A and C do without a critic; default D"""
     negative_weight: float = 0.1
     """weight of negative relative returns; coderl and rltf only"""
+    solutions: float = 0.0
+    """coderl only: as in `finetune coderl`"""
     rounds: int = 4
     """how often the actor samples and learns"""
     cpu_seconds: float | None = None
-    """begin another round only while the rounds so far and one more like the last fit into so many CPU seconds, --rounds at most"""
+    """begin another round only while the rounds so far and one more, its steps as dear as those of the last, fit into so many CPU seconds,
+    --rounds at most"""
     problems_per_round: int = 400
     """problems that each round writes programs for"""
     samples: int = 8
     """programs for each problem"""
     temperature: float = 0.9
     """sampling temperature"""
+    overlap: bool = False
+    """draw the programs of a round while the round before still learns, with the actor of two rounds before; with --reuse importance, and in
+    grpo and ppo anyway, ratios are to that actor"""
     critic: Literal["refresh", "frozen"] = "refresh"
     """a new critic in each round, or the first round's critic in all of them; variants with a critic only"""
     critic_updates: int = 100
@@ -76,6 +82,10 @@ def main(config: Config) -> None:
 
     if config.temperature == 0 and config.algorithm in WITH_BASELINE:
         raise UsageError(f"--temperature is 0: every sample would be the greedy program, the baseline of {config.algorithm}; give more than 0")
+    if config.overlap and config.cpu_seconds is not None:
+        raise UsageError(
+            "--overlap with --cpu-seconds: a round's programs are drawn before it is known what the last one cost; leave one of them out"
+        )
     chain = steps_of(config, config.rounds)
     begun = bool(finished_steps(chain, config.out))  # a folder made with other settings is refused before anything in it is touched
     run = RunDirectory(config.out)
@@ -107,14 +117,16 @@ def run_rounds(config: Config) -> tuple[int, dict[str, StepCost]]:
 
     if config.cpu_seconds is None:
         return config.rounds, run_steps(steps_of(config, config.rounds), config.out, config.cores, preload=PRELOAD)
-    spent, done = 0.0, 0
+    done = 0
     costs: dict[str, StepCost] = {}
     while done < config.rounds:
-        costs = run_steps(steps_of(config, done + 1), config.out, config.cores, preload=PRELOAD)
-        last, done = sum(cost.cpu_seconds for cost in costs.values()) - spent, done + 1
-        spent += last
-        if spent + last > config.cpu_seconds:
-            print(f"{done} rounds took {spent:.0f} of {config.cpu_seconds:.0f} CPU s; another would take about {last:.0f}")
+        done += 1
+        costs = run_steps(steps_of(config, done), config.out, config.cores, preload=PRELOAD)
+        spent = sum(cost.cpu_seconds for cost in costs.values())
+        again = {step.name.removesuffix(f"-{done + 1}") for step in Round(config, done + 1).steps()}  # a frozen critic is trained once
+        more = sum(cost.cpu_seconds for name, cost in costs.items() if name.removesuffix(f"-{done}") in again)
+        if spent + more > config.cpu_seconds:
+            print(f"{done} rounds took {spent:.0f} of {config.cpu_seconds:.0f} CPU s; another would take about {more:.0f}")
             break
     return done, costs
 
@@ -159,6 +171,11 @@ class Round:
         return Round(self.config, self.number - 1).actor
 
     @property
+    def sampler(self) -> Path:
+        """The actor that writes this round's programs."""
+        return Round(self.config, max(0, self.number - 2)).actor if self.config.overlap else self.start
+
+    @property
     def with_critic(self) -> bool:
         return self.config.algorithm == "coderl" and self.config.variant not in ("A", "C")
 
@@ -167,7 +184,8 @@ class Round:
 
     def steps(self) -> list[Step]:
         before = (f"tune-{self.number - 1}",) if self.number > 1 else ()
-        steps = [self._step("sample", "the actor writes programs, and unit tests judge them", self.sample(), before, self.config.cores)]
+        drawn = before if not self.config.overlap else (f"tune-{self.number - 2}",) if self.number > 2 else ()
+        steps = [self._step("sample", "the actor writes programs, and unit tests judge them", self.sample(), drawn, self.writers)]
         if self.config.algorithm in WITH_BASELINE:
             steps.append(self._step("greedy", "unit tests judge the greedy programs", self.grade(), (f"sample-{self.number}",)))
         if self.with_critic:
@@ -175,7 +193,7 @@ class Round:
                 steps.append(self._step("critic", "a critic learns to predict the verdicts", self.train_critic(), (f"sample-{self.number}",)))
             judged_by = f"critic-{self.number if self.config.critic == 'refresh' else 1}"
             steps.append(self._step("score", "the critic gives every token its value", self.score(), (f"sample-{self.number}", judged_by)))
-        done = tuple(step.name for step in steps)
+        done = (*before, *(step.name for step in steps))
         return [*steps, self._step("tune", f"the actor learns: {self.config.algorithm}", self.finetune(), done)]
 
     def _step(self, name: str, title: str, command: tuple[str, ...], needs: tuple[str, ...], cores: int = 1) -> Step:
@@ -185,6 +203,11 @@ class Round:
 
     def _words(self, *parts: object) -> tuple[str, ...]:
         return tuple(str(part) for part in parts)
+
+    @property
+    def writers(self) -> int:
+        """Processes that write programs; with `--overlap` one core is left to learn on."""
+        return max(1, self.config.cores - 1) if self.config.overlap else self.config.cores
 
     @property
     def seed(self) -> int:
@@ -210,8 +233,8 @@ class Round:
     def sample(self) -> tuple[str, ...]:
         c = self.config
         greedy = ("--greedy", self.file("greedy")) if c.algorithm in WITH_BASELINE else ()
-        drawn = ("-n", c.samples, "--temperature", c.temperature, *self._limits, "--workers", c.cores)
-        files = ("--model", self.start, "--problems", self.problems, "--out", self.file("programs"), "--verdicts", self.file("verdicts"), *greedy)
+        drawn = ("-n", c.samples, "--temperature", c.temperature, *self._limits, "--workers", self.writers)
+        files = ("--model", self.sampler, "--problems", self.problems, "--out", self.file("programs"), "--verdicts", self.file("verdicts"), *greedy)
         return self._words("sample", *files, *drawn, *self._early, *self._unsafe, "--seed", self.seed)
 
     def grade(self) -> tuple[str, ...]:
@@ -223,7 +246,7 @@ class Round:
         size = ("--updates", c.critic_updates, "--batch-tokens", 4096, *self._limits)
         with_references = c.tuning.references and not c.critic_prefix_weight
         more = ("--references", c.tuning.references) if with_references else ("--prefix-weight", c.critic_prefix_weight)
-        files = ("--model", self.start, *self._judged, "--out", self.folder / "critic")
+        files = ("--model", self.sampler, *self._judged, "--out", self.folder / "critic")
         return self._words("train-critic", *files, *size, *more, "--seed", c.tuning.seed)
 
     def score(self) -> tuple[str, ...]:
@@ -235,6 +258,7 @@ class Round:
         c, t = self.config, self.config.tuning
         more: list[object] = ["--baseline", self.file("greedy_verdicts")] if c.algorithm in WITH_BASELINE else []
         more += ["--negative-weight", c.negative_weight] if c.algorithm in ("coderl", "rltf") else []
+        more += ["--solutions", c.solutions] if c.solutions and c.algorithm == "coderl" else []
         more += ["--variant", c.variant] if c.variant and c.algorithm == "coderl" else []
         more += ["--scores", self.file("scores")] if self.with_critic else []
         more += ["--reference", c.model] if c.algorithm == "ppo" else []  # the warm start; the value head comes with the actor of the round before
@@ -242,6 +266,10 @@ class Round:
         more += ["--validation", t.validation, "--keep", t.keep] if t.validation else []
         more += [] if t.scaled else ["--no-scaled"]
         more += ["--alternate"] if t.alternate else []
+        earlier = [*t.earlier, *(Round(c, number).folder / "tuned" for number in range(1, self.number))] if t.reuse != "none" else []
+        more += ["--reuse", t.reuse] if t.reuse != "none" else []
+        more += ["--earlier", *earlier] if earlier else []
+        more += ["--drawn-by", self.sampler] if self.sampler != self.start else []
         more += ["--optimiser", t.optimiser, "--learning-rate", t.learning_rate]
         size = ("--epochs", t.epochs, "--rl-weight", t.rl_weight, "--batch-tokens", t.batch_tokens)
         files = ("--model", self.start, *self._judged, "--out", self.folder / "tuned", "--reduction", t.reduction, *self._limits)
