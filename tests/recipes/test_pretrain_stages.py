@@ -2,8 +2,7 @@
 
 import json
 import math
-import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -14,6 +13,7 @@ from coderl.cli import main
 from coderl.corpus.documents import Document
 from coderl.corpus.token_file import read_tokens
 from coderl.models.actor import load_actor
+from coderl.pretraining import Dealt, next_samples
 from coderl.records import Problem
 from coderl.store import RunDirectory, read_records
 from coderl.tokens import Example, load_tokenizer, sentinel_ids
@@ -70,8 +70,8 @@ def test_what_is_collected_and_what_is_left_out(root: Path) -> None:
 
 def test_a_killed_collection_goes_on_and_gives_the_same(root: Path, tmp_path: Path) -> None:
     whole = (root / "corpus" / "documents.jsonl").read_bytes()
-    shutil.copytree(root / "corpus", tmp_path / "torn")
-    for size in (len(whole) // 2, 40):
+    for size in (len(whole), len(whole) // 2, 40):
+        run(f"corpus collect --sources {root}/code {root}/rows.jsonl --licences unknown mit --near 0 --out {tmp_path}/torn")
         (tmp_path / "torn" / "COMPLETE").unlink()
         (tmp_path / "torn" / "documents.jsonl").write_bytes(whole[:size])
         run(f"corpus collect --sources {root}/code {root}/rows.jsonl --licences unknown mit --near 0 --out {tmp_path}/torn")
@@ -98,8 +98,6 @@ def test_the_held_out_loss_falls_and_the_model_loads(stage: str, root: Path) -> 
 
 def test_passes_become_updates(root: Path) -> None:
     """One pass over the pieces that are not held out, four in a batch."""
-    from coderl.pretraining import next_samples
-
     total = next_samples(read_tokens(root / "tokens"), 24, 24, 2).total
     last = [line for line in RunDirectory(root / "next").metrics() if "held_out_loss" in line][-1]
     assert last["step"] == math.ceil((total - int(total * 0.2 + 0.5)) / 4)
@@ -111,17 +109,22 @@ def test_a_killed_run_repeats_an_uninterrupted_one_to_the_last_bit(
 ) -> None:
     command = f"pretrain {stage} --model {root}/new/actor --tokens {root}/tokens {settings} --updates 8"
     run(f"{command} --out {tmp_path}/whole")
-    update, made = fitting._Loop.update, []
+    update = fitting._Loop.update
+    made: list[int] = []
 
-    def dies(loop: fitting._Loop, group: list[list[Example]]) -> dict[str, float]:
+    def dies(loop: fitting._Loop, group: Sequence[list[Example]]) -> dict[str, float]:
         if loop.at.updates == 7:
             raise KeyboardInterrupt
         return update(loop, group)
 
+    def watched(pieces: Dealt, n: int) -> Iterator[list[Example]]:
+        made.append(n)
+        yield pieces.number(n)
+
     with monkeypatch.context() as patch:
         patch.setattr(fitting._Loop, "update", dies)
         assert main(f"{command} --out {tmp_path}/torn".split()) == 130
-    monkeypatch.setattr("coderl.pretraining.Dealt.alone", lambda pieces, n: iter([made.append(n) or pieces.number(n)]))
+    monkeypatch.setattr(Dealt, "alone", watched)
     run(f"{command} --out {tmp_path}/torn")
     assert made[:2] == [6, 7]  # behind the checkpoint of update 6, and none of the batches before it is made
     whole, torn = (load_actor(tmp_path / name / "actor").model.state_dict() for name in ("whole", "torn"))
