@@ -5,12 +5,12 @@
     python runs/compare.py --tune                               # the trials that chose each arm's learning rate, on validation problems
     python runs/compare.py --table                              # the table of what is there
 
-A seed makes its own problems (words and letters; 200 with references, 4,000 with tests only), warm start and samples. An arm is one
+A seed makes its own problems (words and letters; 300 with references, 4,000 with tests only), warm start and samples. An arm is one
 `coderl` command with a budget of CPU seconds, judging and sampling included, then 20 programs for each of 400 held-out problems. An arm
 and seed that is in runs/results/compare is only read, so that a new arm costs only itself; work lies in runs/work/compare, and a killed
-call goes on where it was. Two regimes: `plateau`, where cross-entropy on 200 references has stopped to gain, and `early`, where it has not
+call goes on where it was. Two regimes: `plateau`, where cross-entropy on 300 references hardly gains any more, and `early`, where it has not
 (how they were chosen, on validation problems of seed 100: docs/lab-log.md). An arm's learning rate is the best of its trials on validation
-problems of seed 100 (trials.jsonl); arms that differ in one switch take the rate of the arm they are like. No held-out problem chose anything.
+problems of seed 100 (trials.jsonl, made with 200 references; the rates were kept); arms that differ in one switch take the rate of the arm they are like. No held-out problem chose anything.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ RESULTS = HERE / "results" / "compare"
 WORK = HERE / "work" / "compare"
 BUDGET, TRIAL_BUDGET, TUNING_SEED = 180, 50, 100
 SOURCES = ("words", "letters")
-REFERENCES, TESTS_ONLY, VALIDATION, HELD_OUT, SAMPLES = 200, 4000, 300, 400, 20
-UPDATES = {"plateau": 2000, "early": 500}
+REFERENCES, TESTS_ONLY, VALIDATION, HELD_OUT, SAMPLES = 300, 4000, 300, 400, 20
+UPDATES = {"plateau": 3000, "early": 500}
 KS = (1, 5, 10)
 
 
@@ -288,6 +288,7 @@ def tune(study: Study, arms: Sequence[str], rates: Sequence[float], budget: int,
                     "arm": arm,
                     "rate": rate,
                     "budget": budget,
+                    "references": REFERENCES,
                     "seed": study.seed,
                     "cpu_seconds": spent(study.folder / name / "run", costs[study.name(name)]),
                 }
