@@ -10,7 +10,8 @@ A seed makes its own problems (words and letters; 300 with references, 4,000 wit
 and seed that is in runs/results/compare is only read, so that a new arm costs only itself; work lies in runs/work/compare, and a killed
 call goes on where it was. Two regimes: `plateau`, where cross-entropy on 300 references hardly gains any more, and `early`, where it has not
 (how they were chosen, on validation problems of seed 100: docs/lab-log.md). An arm's learning rate is the best of its trials on validation
-problems of seed 100 (trials.jsonl, made with 200 references; the rates were kept); arms that differ in one switch take the rate of the arm they are like. No held-out problem chose anything.
+problems of seed 100 (trials.jsonl, made with 200 references; the rates were kept); arms that differ in one switch take the rate of the arm
+they are like. No held-out problem chose anything.
 """
 
 from __future__ import annotations
