@@ -68,7 +68,7 @@ def test_sentinels_stand_behind_the_entries_in_the_order_of_codet5():
 
 
 def test_sentinels_of_codet5(data_dir):
-    assert sentinel_ids(load_tokenizer(data_dir / "codet5_tokenizer")) == tuple(range(32099, 31999, -1))
+    assert sentinel_ids(load_tokenizer(data_dir / "codet5_tokenizer" / "salesforce")) == tuple(range(32099, 31999, -1))
 
 
 def test_codet5_files_load_and_round_trip(data_dir):

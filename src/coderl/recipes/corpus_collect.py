@@ -94,6 +94,7 @@ class State(NamedTuple):
 
 
 def lower(words: tuple[str, ...]) -> tuple[str, ...]:
+    """The words in lower case, as `Found` has them."""
     return tuple(word.lower() for word in words)
 
 
