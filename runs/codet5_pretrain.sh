@@ -29,6 +29,7 @@ SEED=${SEED:-0}
 # ---- 1. corpora and their tokens. CodeSearchNet's rows say no licence
 if dry; then
   coderl problems apps --source "$CODERL_DATA/apps/train" --out "$OUT/problems.jsonl"
+  pick first 20 "$OUT/problems.jsonl"
   pick corpus "$OUT/problems.jsonl" "$OUT/code.jsonl"
 fi
 coderl corpus collect --sources "$CSN" --out "$OUT/csn" "${LICENCES[@]}" unknown --near "$NEAR"

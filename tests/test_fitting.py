@@ -101,6 +101,22 @@ def test_dropout_is_drawn_anew_in_every_update(tmp_path):
     assert len(set(losses)) == 4
 
 
+def test_a_resumed_run_passes_epochs_of_known_length_by():
+    made = []
+
+    def epoch(number):
+        made.append(number)
+        return iter([[EXAMPLES[number], EXAMPLES[i]] for i in range(3)])
+
+    slow, fast = (Batches(epoch, 0, 0, length) for length in (None, 3))
+    for skip in (0, 2, 3, 10, 12):
+        made.clear()
+        expected = next(slow.groups(skip, 4))
+        before, made[:] = list(made), []
+        assert next(fast.groups(skip, 4)) == expected
+        assert before[0] == 0 and made[0] == skip // 3
+
+
 def test_accumulated_batches_are_one_batch(tmp_path):
     # ragged on purpose: the mean of the three batches' means is another number
     draw = torch.Generator().manual_seed(0)

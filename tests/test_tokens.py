@@ -15,6 +15,7 @@ from coderl.tokens import (
     epoch_batches,
     load_tokenizer,
     longer_than,
+    sentinel_ids,
     token_texts,
     train_tokenizer,
     whole_text,
@@ -56,6 +57,18 @@ def test_a_prefix_never_ends_within_a_character(tokenizer, text):
         assert kept <= length and text.startswith(decode(tokenizer, ids[:kept]))
         assert kept == length or not text.startswith(decode(tokenizer, ids[:length]))  # no token is given up without need
     assert whole_text(tokenizer, ids, len(ids)) == len(ids)
+
+
+def test_sentinels_stand_behind_the_entries_in_the_order_of_codet5():
+    tokenizer = train_tokenizer([CODE], 300, sentinels=3)
+    entries = len(tokenizer) - 3
+    assert sentinel_ids(tokenizer) == (entries + 2, entries + 1, entries)  # <extra_id_0> has the highest id
+    assert tokenizer.encode("a <extra_id_1>b", add_special_tokens=False)[-2] == entries + 1
+    assert sentinel_ids(train_tokenizer([CODE], 300)) == ()
+
+
+def test_sentinels_of_codet5(data_dir):
+    assert sentinel_ids(load_tokenizer(data_dir / "codet5_tokenizer" / "salesforce")) == tuple(range(32099, 31999, -1))
 
 
 def test_codet5_files_load_and_round_trip(data_dir):

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import random
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,9 +24,10 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from . import chat
-from .errors import DataError, ModelError
+from .errors import CoderlError, DataError, ModelError
 from .formulas.masks import length_mask
 from .models.hub import local_folder
+from .store import write_failure
 
 SPECIAL_TOKENS = ("<pad>", "<s>", "</s>", "<unk>", "<mask>")  # ids 0..4, as in CodeT5
 IGNORE = -100  # label of a position that does not count
@@ -84,6 +87,24 @@ def load_tokenizer(directory: str | Path) -> PreTrainedTokenizerFast:
         return tokenizer
     except Exception as error:  # the tokenizers library raises plain Exception
         raise ModelError(f"{vocabularies[0]} and {merges[0]} cannot be read as byte-level BPE ({error})") from None
+
+
+def save_tokenizer(tokenizer: PreTrainedTokenizerBase, directory: Path) -> None:
+    """Write a tokenizer as a Hugging Face directory.
+
+    Raises:
+        CoderlError: it cannot be written.
+    """
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        tokenizer.save_pretrained(str(directory))
+    except OSError as error:
+        raise CoderlError(write_failure(directory, error)) from None
+    except Exception as error:  # the tokenizers library raises plain Exception, which names the system's error in its text
+        number = re.search(r"\(os error (\d+)\)", str(error))
+        if number is None:
+            raise
+        raise CoderlError(write_failure(directory, OSError(int(number[1]), os.strerror(int(number[1]))))) from None
 
 
 def vocabulary_size(tokenizer: PreTrainedTokenizerBase) -> int:

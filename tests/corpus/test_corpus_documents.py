@@ -63,6 +63,11 @@ def test_rows_of_the_published_sets(row: dict[str, object], text: str, licences:
     assert len(read(tmp_path)) == 6  # a folder of data files
 
 
+def test_half_a_character_in_a_row_is_no_text(tmp_path: Path) -> None:
+    (tmp_path / "rows.jsonl").write_text('{"code": "a\\ud800"}\n{"code": "b\\r\\n"}\n')
+    assert [one.text for one in read(tmp_path / "rows.jsonl")] == [None, "b\n"]
+
+
 def test_another_field_by_name(tmp_path: Path) -> None:
     path = write_json(tmp_path / "rows.jsonl", [CODE_SEARCH_NET])
     assert [one.text for one in read(path, reading=Reading(text_field="code"))] == ["return 1"]

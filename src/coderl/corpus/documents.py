@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 from ..errors import CoderlError, DataError
-from ..records import Record, _Types
+from ..records import Record
 
 TEXT_FIELDS = ("original_string", "whole_func_string", "code", "content", "text")
 """CodeSearchNet as published, its Hugging Face form, github-code, The Stack, anything else; the first that a row has counts."""
@@ -39,7 +39,7 @@ class Document(Record):
     extra: dict[str, Any] = field(default_factory=dict)
 
     _identity: ClassVar[tuple[str, ...]] = ("id",)
-    _types: ClassVar[_Types] = {
+    _types: ClassVar[Mapping[str, tuple[tuple[type, ...], str]]] = {
         "id": ((str,), "a string"),
         "text": ((str,), "a string"),
         "licence": ((str, type(None)), "a string or null"),
@@ -191,4 +191,13 @@ def _row(row: Mapping[str, Any], name: str, path: Path, number: int, text_field:
     licence = next((row[name] for name in LICENCE_FIELDS if row.get(name)), ())
     language = next((row[name] for name in LANGUAGE_FIELDS if row.get(name)), None)
     licences = tuple(str(one).lower() for one in (licence if isinstance(licence, list) else [licence] if licence else []))
-    return Found(name, text.replace("\r\n", "\n"), licences, str(language).lower() if language else None, 0)
+    return Found(name, _sound(text), licences, str(language).lower() if language else None, 0)
+
+
+def _sound(text: str) -> str | None:
+    """The text with newlines as line ends; None where JSON smuggled in half a character, which no file could hold."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return None
+    return text.replace("\r\n", "\n")

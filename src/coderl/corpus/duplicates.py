@@ -2,7 +2,7 @@
 
 The same: equal but for white space. Nearly: the estimated Jaccard similarity of their sets of five words in a row is at least a threshold
 (MinHash, Broder 1997; candidates by locality-sensitive hashing, both datasketch's). The first of such documents is kept. What is
-remembered is 16 bytes a document and 0.5 KiB of hash values, never a text.
+remembered is 16 bytes a document, 0.5 KiB of hash values and its place in the index, never a text.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from .documents import Found
 
 PERMISSIVE = ("mit", "apache-2", "apache-2.0", "bsd-3-clause", "bsd-2-clause", "cc0-1.0", "unlicense", "isc")
-"""Licences of CodeRL's GCPY corpus (Le et al. 2022, section 4.1); "apache-2" there is apache-2.0 in the data."""
+"""Licences of CodeRL's GCPY corpus (Le et al. 2022); "apache-2" there is apache-2.0 in the data."""
 UNKNOWN = "unknown"
 """Stands for documents whose source says no licence: folders of files, CodeSearchNet."""
 

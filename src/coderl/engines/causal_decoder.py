@@ -162,7 +162,7 @@ class CausalDecoder:
         before = config._attn_implementation
         config._attn_implementation = _NAME
         for module in self.apart:
-            module._attn = partial(_attention_of_codegen, module)
+            module._attn = partial(_attention_of_codegen, module)  # type: ignore[assignment]  # a plain attribute
         try:
             output = self.model(
                 input_ids=tokens[:, None],

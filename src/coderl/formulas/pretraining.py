@@ -1,4 +1,4 @@
-"""Pretraining on code without problems: masked span prediction and next-token prediction (CodeRL, Le et al., NeurIPS 2022, section 3.2.1;
+"""Pretraining on code without problems: masked span prediction and next-token prediction (CodeRL, Le et al., NeurIPS 2022, section 3.2;
 CodeT5, Wang et al., EMNLP 2021, section 3.2; T5, Raffel et al., JMLR 2020, section 3.1.4).
 
 Both make a (source, target) pair of a piece of code: the encoder reads the source, the decoder learns the target by cross-entropy,
@@ -14,7 +14,7 @@ from typing import NamedTuple
 RATE, SHORTEST, LONGEST = 0.15, 1, 5
 """Share of words that are masked, and words of a span: CodeT5 section 3.2."""
 LOW, HIGH = 0.1, 0.9
-"""Between which shares of a piece of code the pivot of next-token prediction lies: CodeRL section 3.2.1."""
+"""Between which shares of a piece of code the pivot of next-token prediction lies: CodeRL section 3.2."""
 
 
 class Pair(NamedTuple):
@@ -104,7 +104,7 @@ def masked_spans(ids: Sequence[int], first: Sequence[int], starts: Sequence[int]
 
 
 def pivot(tokens: int, share: float, low: float = LOW, high: float = HIGH) -> int:
-    """p = ⌊T · (low + (high - low) · u)⌋, u uniform on [0, 1): how many tokens of a piece of code the encoder gets (CodeRL section 3.2.1).
+    """p = ⌊T · (low + (high - low) · u)⌋, u uniform on [0, 1): how many tokens of a piece of code the encoder gets (CodeRL section 3.2).
 
     At least one token is on either side.
 
@@ -119,7 +119,7 @@ def pivot(tokens: int, share: float, low: float = LOW, high: float = HIGH) -> in
 
 
 def next_tokens(ids: Sequence[int], at: int, most_source: int, most_target: int, end: int | None) -> Pair:
-    """w_{1:p} and w_{p+1:T} of next-token prediction, L_NTP = Σ_{t>p} - log P(w_t | w_{1:t-1}) (CodeRL section 3.2.1).
+    """w_{1:p} and w_{p+1:T} of next-token prediction, L_NTP = Σ_{t>p} - log P(w_t | w_{1:t-1}) (CodeRL section 3.2).
 
     Differs from the paper: it gives 768 and 600 tokens as limits and not what is left out beyond; here the source keeps the tokens next to the
     pivot and the target those behind it.

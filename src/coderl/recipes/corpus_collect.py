@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from ..corpus.filters import PERMISSIVE
+
 if TYPE_CHECKING:
     from ..corpus.documents import Document, Found, Reading
     from ..corpus.duplicates import Seen
@@ -32,7 +34,7 @@ class Config:
     """folders of source files, and .jsonl, .jsonl.gz and .parquet files (CodeSearchNet, github-code, The Stack) or folders of them"""
     out: Path
     """folder to write documents.jsonl and counts.json to"""
-    licences: tuple[str, ...] = ("mit", "apache-2", "apache-2.0", "bsd-3-clause", "bsd-2-clause", "cc0-1.0", "unlicense", "isc")
+    licences: tuple[str, ...] = PERMISSIVE
     """licences to keep (default: those of CodeRL's GCPY); `unknown` keeps documents that say none, as folders and CodeSearchNet do"""
     languages: tuple[str, ...] = ()
     """languages to keep, by the names that rows give; none: all. Documents that say none are kept"""
@@ -92,6 +94,7 @@ class State(NamedTuple):
 
 
 def lower(words: tuple[str, ...]) -> tuple[str, ...]:
+    """The words in lower case, as `Found` has them."""
     return tuple(word.lower() for word in words)
 
 

@@ -38,7 +38,7 @@ def main(config: Config) -> None:
     if run.complete:
         print(f"{config.out} is complete already; remove it, or choose another --out, to encode again")
         return
-    run.start(manifest(config, [config.corpus]), begun=(run / "ends.bin").exists())
+    run.start(manifest(config, [config.corpus, config.tokenizer / "tokenizer.json"]), begun=(run / "ends.bin").exists())
     with progress("tokenizing", total, "documents") as advance:
         shown = 0
         for done in write_tokens(config.out, (one.text for one in iterate_records(config.corpus, Document)), tokenizer):

@@ -28,30 +28,25 @@ class Config:
 
 
 def main(config: Config) -> None:
-    from ..errors import DataError, UsageError
-    from ..tokens import sentinel_ids, train_tokenizer, vocabulary_size
+    from ..errors import UsageError
+    from ..tokens import save_tokenizer, sentinel_ids, train_tokenizer, vocabulary_size
 
     if config.corpus is None and not config.problems:
         raise UsageError("nothing to learn from; give --corpus, --problems, or both")
-    read = 0
-
-    def counted() -> Iterator[str]:
-        nonlocal read
-        for text in texts(config):
-            read += 1
-            yield text
-
-    tokenizer = train_tokenizer(counted(), config.vocabulary, config.sentinels)
-    if not read:
-        raise DataError("holds no document; run `coderl corpus collect` again", config.corpus)
-    tokenizer.save_pretrained(str(config.out))
+    tokenizer = train_tokenizer(texts(config), config.vocabulary, config.sentinels)
+    save_tokenizer(tokenizer, config.out)
     marks = len(sentinel_ids(tokenizer))
-    print(f"{vocabulary_size(tokenizer) - marks} entries (asked {config.vocabulary}) and {marks} sentinels from {read} texts -> {config.out}")
+    print(f"{vocabulary_size(tokenizer) - marks} entries (asked {config.vocabulary}) and {marks} sentinels -> {config.out}")
 
 
 def texts(config: Config) -> Iterator[str]:
-    """Documents, then prompts and references."""
+    """Documents, then prompts and references.
+
+    Raises:
+        DataError: a file cannot be read or holds nothing.
+    """
     from ..corpus.documents import Document
+    from ..errors import DataError
     from ..progress import progress
     from ..prompts import prompt
     from ..records import Problem
@@ -59,9 +54,13 @@ def texts(config: Config) -> Iterator[str]:
 
     with progress("reading", None, "texts") as advance:
         if config.corpus:
+            empty = True
             for document in iterate_records(config.corpus, Document):
+                empty = False
                 advance()
                 yield document.text
+            if empty:
+                raise DataError("holds no document; run `coderl corpus collect` again", config.corpus)
         for path in config.problems:
             for problem in read_records(path, Problem):
                 advance()

@@ -45,7 +45,7 @@ def main(config: Config) -> None:
     if run.complete:
         print(f"{config.out} is complete already; remove it, or choose another --out, to make another model")
         return
-    run.start(manifest(config))
+    run.start(manifest(config, [config.tokenizer / "tokenizer.json"]))
     size = (config.width, config.layers, config.heads, config.feed_forward)
     actor = Actor(small_t5(vocabulary_size(tokenizer), config.seed, *size, dropout=config.dropout), tokenizer)
     save_actor(actor, run / "actor")

@@ -1,4 +1,4 @@
-"""Stage `pretrain next`: next-token prediction behind a pivot (CodeRL section 3.2.1).
+"""Stage `pretrain next`: next-token prediction behind a pivot (CodeRL section 3.2).
 
 Each document by itself is cut at a pivot, uniform between 10 % and 90 % of it; the encoder reads what is before, the decoder writes what follows.
 Decoder-only models read the first part and learn to write the second. Reads a model and tokens; writes `OUT/actor`, `metrics.jsonl`,
