@@ -46,7 +46,7 @@ def decode(text: str, path: Path, line: int | None) -> Any:
         raise DataError("JSON nested too deeply to read", path, line) from None
 
 
-FORMS = ((".parquet",), (".jsonl", ".jsonl.gz"), (".json", ".json.gz"))
+FORMS: tuple[tuple[str, ...], ...] = ((".parquet",), (".jsonl", ".jsonl.gz"), (".json", ".json.gz"))
 """Ends of the names of data files, the form that is taken first coming first: a folder of parquet files may hold JSON that describes them."""
 
 
@@ -63,7 +63,7 @@ def files_of(source: Path) -> list[Path]:
         found = [path for path in files if path.name.endswith(ends)]
         if found:
             return found
-    raise DataError(f"holds no data files; give a file, or a folder with files that end in {', '.join(sum(FORMS, ()))}", source)
+    raise DataError(f"holds no data files; give a file, or a folder with files that end in {', '.join(end for ends in FORMS for end in ends)}", source)
 
 
 def read_rows(path: Path) -> Iterator[Row]:
