@@ -63,7 +63,7 @@ def files_of(source: Path) -> list[Path]:
         found = [path for path in files if path.name.endswith(ends)]
         if found:
             return found
-    raise DataError(f"holds no data files; give a file, or a folder with files that end in {', '.join(end for ends in FORMS for end in ends)}", source)
+    raise DataError(f"holds no data files; give a file, or a folder with files in {', '.join(end for ends in FORMS for end in ends)}", source)
 
 
 def read_rows(path: Path) -> Iterator[Row]:
