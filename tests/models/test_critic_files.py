@@ -100,7 +100,7 @@ def torn_weights(d):
 
 
 def other_model(d):
-    (d / "config.json").write_text('{"model_type": "gpt2"}')
+    (d / "config.json").write_text('{"model_type": "bert"}')
 
 
 def broken_config(d):
@@ -131,11 +131,11 @@ def more_layers(d):
         (torn_weights, "weights in .* cannot be read"),
         (lambda d: (d / "model.safetensors").unlink(), "neither model.safetensors nor pytorch_model.bin"),
         (lambda d: (d / "config.json").unlink(), "no config.json"),
-        (other_model, "'gpt2'.*T5"),
-        (broken_config, "no T5 configuration"),
+        (other_model, "'bert'.*T5 body, or a decoder-only one"),
+        (broken_config, "no configuration of such a model"),
         (other_sizes, "do not have the sizes"),
         (more_layers, "lacks the weight decoder.block"),
-        (lambda d: (d / "config.json").write_text("[1]"), "no T5 configuration"),
+        (lambda d: (d / "config.json").write_text("[1]"), "no configuration of such a model"),
     ],
 )
 def test_a_damaged_directory_is_refused_in_one_sentence(saved, damage, words):
