@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ..examples import Judged
-    from ..records import Problem
+    from ..records import Problem, TokenScores
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,9 @@ def main_import(config: Import) -> None:
 
     tokenizer = load_tokenizer(config.tokenizer) if config.tokenizer else None
     problems = load(config.source)
-    samples, greedy, scores = [], [], []
+    samples: list[Judged] = []
+    greedy: list[Judged] = []
+    scores: list[TokenScores] = []
     for problem, folder in ((p, _folder(config.source, p)) for p in problems):
         found = _if_there(folder / released.SAMPLES, problem, "sample")
         greedy += _if_there(folder / released.BASELINE, problem, "greedy")
