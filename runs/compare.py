@@ -5,12 +5,13 @@
     python runs/compare.py --tune                               # the trials that chose each arm's learning rate, on validation problems
     python runs/compare.py --table                              # the table of what is there
 
-A seed makes its own problems (words and letters; 200 with references, 4,000 with tests only), warm start and samples. An arm is one
+A seed makes its own problems (words and letters; 300 with references, 4,000 with tests only), warm start and samples. An arm is one
 `coderl` command with a budget of CPU seconds, judging and sampling included, then 20 programs for each of 400 held-out problems. An arm
 and seed that is in runs/results/compare is only read, so that a new arm costs only itself; work lies in runs/work/compare, and a killed
-call goes on where it was. Two regimes: `plateau`, where cross-entropy on 200 references has stopped to gain, and `early`, where it has not
+call goes on where it was. Two regimes: `plateau`, where cross-entropy on 300 references hardly gains any more, and `early`, where it has not
 (how they were chosen, on validation problems of seed 100: docs/lab-log.md). An arm's learning rate is the best of its trials on validation
-problems of seed 100 (trials.jsonl); arms that differ in one switch take the rate of the arm they are like. No held-out problem chose anything.
+problems of seed 100 (trials.jsonl, made with 200 references; the rates were kept); arms that differ in one switch take the rate of the arm
+they are like. No held-out problem chose anything.
 """
 
 from __future__ import annotations
@@ -38,8 +39,8 @@ RESULTS = HERE / "results" / "compare"
 WORK = HERE / "work" / "compare"
 BUDGET, TRIAL_BUDGET, TUNING_SEED = 180, 50, 100
 SOURCES = ("words", "letters")
-REFERENCES, TESTS_ONLY, VALIDATION, HELD_OUT, SAMPLES = 200, 4000, 300, 400, 20
-UPDATES = {"plateau": 2000, "early": 500}
+REFERENCES, TESTS_ONLY, VALIDATION, HELD_OUT, SAMPLES = 300, 4000, 300, 400, 20
+UPDATES = {"plateau": 3000, "early": 500}
 KS = (1, 5, 10)
 
 
@@ -60,31 +61,32 @@ class Arm(NamedTuple):
 
 
 RATES = (5e-4, 1e-3, 3e-3)
-PER_ROUND = ("--problems-per-round", "1000")  # two or three rounds fit into the budget
+# --problems-per-round: such that three rounds fit into the budget, two of ours
 GRADIENT = ("--epochs", "2", "--batch-tokens", "2048")  # of the policy gradients: more passes over frozen negatives make them worse
-SOLUTIONS = (*PER_ROUND, "--epochs", "8", "--batch-tokens", "1024", "--reuse", "passing")
+SOLUTIONS = ("--batch-tokens", "1024", "--reuse", "passing")
 CODERL = (*GRADIENT, "--algorithm", "coderl")
 CRITIC = (*CODERL, "--critic", "frozen", "--problems-per-round", "600")  # the critic takes a fifth of the budget
-OURS = (*SOLUTIONS, "--algorithm", "coderl", "--solutions", "3", "--negative-weight", "0", "--critic", "frozen")
+EXPERT = (*SOLUTIONS, "--algorithm", "expert", "--epochs", "8", "--problems-per-round", "700")
+OURS = (*SOLUTIONS, "--algorithm", "coderl", "--solutions", "3", "--negative-weight", "0", "--epochs", "6", "--problems-per-round", "850")
 PAPER = ("--negative-weight", "1", "--no-scaled", "--reduction", "program-sum", "--critic-prefix-weight", "0")
 ARMS = {
     "nothing": Arm("nothing", (), True),
     "ce": Arm("more cross-entropy", ("warm-start",), True),
     "coderl-d": Arm("CodeRL, D", (*CRITIC, "--variant", "D"), True),
-    "coderl-a": Arm("CodeRL, A: constant critic", (*CODERL, *PER_ROUND, "--variant", "A"), True),
-    "expert": Arm("expert iteration", (*SOLUTIONS, "--algorithm", "expert"), True),
-    "grpo": Arm("GRPO", (*GRADIENT, *PER_ROUND, "--algorithm", "grpo"), True),
+    "coderl-a": Arm("CodeRL, A: constant critic", (*CODERL, "--problems-per-round", "800", "--variant", "A"), True),
+    "expert": Arm("expert iteration", EXPERT, True),
+    "grpo": Arm("GRPO", (*GRADIENT, "--problems-per-round", "500", "--algorithm", "grpo"), True),
     "ours": Arm("ours: CodeRL with its own solutions", (*OURS, "--variant", "A"), True),
-    "ours-critic": Arm("ours, with the critic", (*OURS, "--variant", "D"), like="ours"),
+    "ours-critic": Arm("ours, with the critic", (*OURS, "--critic", "frozen", "--variant", "D"), like="ours"),
     "coderl-b": Arm("CodeRL, B: no baseline", (*CRITIC, "--variant", "B"), like="coderl-d"),
-    "coderl-c": Arm("CodeRL, C: linear decay", (*CODERL, *PER_ROUND, "--variant", "C"), like="coderl-a"),
+    "coderl-c": Arm("CodeRL, C: linear decay", (*CODERL, "--problems-per-round", "800", "--variant", "C"), like="coderl-a"),
     "coderl-changes": Arm("CodeRL with the changes of p(passed)", (*CRITIC, "--variant", "changes"), like="coderl-d"),
     "coderl-paper": Arm("CodeRL, D, as in the paper: full negatives, unscaled, program sums", (*CRITIC, "--variant", "D", *PAPER), like="coderl-d"),
-    "reinforce": Arm("REINFORCE, greedy baseline", (*GRADIENT, *PER_ROUND, "--algorithm", "reinforce")),
-    "leave-one-out": Arm("REINFORCE, leave-one-out", (*GRADIENT, *PER_ROUND, "--algorithm", "leave-one-out"), like="reinforce"),
-    "ppo": Arm("PPO", (*GRADIENT, *PER_ROUND, "--algorithm", "ppo")),
-    "rltf": Arm("RLTF-style", (*GRADIENT, *PER_ROUND, "--algorithm", "rltf")),
-    "mix": Arm("the cross-entropy steps of expert iteration alone", (*SOLUTIONS, "--algorithm", "expert", "--rl-weight", "0"), like="expert"),
+    "reinforce": Arm("REINFORCE, greedy baseline", (*GRADIENT, "--problems-per-round", "800", "--algorithm", "reinforce")),
+    "leave-one-out": Arm("REINFORCE, leave-one-out", (*GRADIENT, "--problems-per-round", "500", "--algorithm", "leave-one-out"), like="reinforce"),
+    "ppo": Arm("PPO", (*GRADIENT, "--problems-per-round", "500", "--algorithm", "ppo")),
+    "rltf": Arm("RLTF-style", (*GRADIENT, "--problems-per-round", "500", "--algorithm", "rltf")),
+    "mix": Arm("the cross-entropy steps of expert iteration alone", (*EXPERT, "--rl-weight", "0"), like="expert"),
 }
 
 
@@ -287,6 +289,7 @@ def tune(study: Study, arms: Sequence[str], rates: Sequence[float], budget: int,
                     "arm": arm,
                     "rate": rate,
                     "budget": budget,
+                    "references": REFERENCES,
                     "seed": study.seed,
                     "cpu_seconds": spent(study.folder / name / "run", costs[study.name(name)]),
                 }

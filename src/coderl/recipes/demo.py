@@ -75,12 +75,12 @@ class Scale(NamedTuple):
 
 
 FULL = Scale(
-    train=200,
+    train=300,
     tests_only=2000,
     validation=200,
     heldout=600,
     sources=("words", "letters"),
-    warm_updates=2000,
+    warm_updates=3000,
     evaluate_every=500,
     critic_updates=200,
     evaluation_samples=8,
