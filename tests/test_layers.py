@@ -36,6 +36,9 @@ FLOORS: dict[str, int] = {
     "sampling": 3,
     "grading": 3,
     "scoring": 3,
+    "released_scores": 3,
+    "exporting": 3,
+    "published": 3,
     "frozen": 3,
     "ranking": 3,
     "standins": 3,
@@ -237,7 +240,8 @@ def test_every_public_class_and_function_of_a_module_says_what_it_is() -> None:
 
 
 def test_inheritance_is_for_modules_exceptions_and_data_types_only() -> None:
-    """Allowed bases: nn.Module, exceptions, and what makes a data type or a protocol (NamedTuple, Enum, Protocol, Record, ctypes, list, ast)."""
+    """Allowed bases: nn.Module, exceptions, and what makes a data type or a protocol (NamedTuple, Enum, Protocol, Record, ctypes, list, ast), and
+    the unpickler, which can be held to plain data in no other way."""
     allowed = {
         "Module",
         "NamedTuple",
@@ -254,6 +258,7 @@ def test_inheritance_is_for_modules_exceptions_and_data_types_only() -> None:
         "NodeTransformer",
         "NodeVisitor",
         "Optimizer",
+        "Unpickler",
     }
     other = []
     for name in modules():

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from coderl.errors import CoderlError, DataError, ProblemError, UsageError
-from coderl.prompts import prompt
+from coderl.prompts import KEPT_AS, before_stop, keep_template, prompt, template_of
 from coderl.recipes import show_prompt
 from coderl.records import Problem, Test
 from coderl.store import write_records
@@ -47,6 +47,41 @@ def test_hidden_tests_and_solutions_never_show() -> None:
     for kind in ("stdin", "call", "assert"):
         hidden = (Test(code="assert SECRET"),) if kind == "assert" else (Test(input="SECRET", output="SECRET"),)
         assert "SECRET" not in prompt(problem(kind=kind, tests=hidden, solutions=("SECRET",), setup="SECRET"))
+
+
+def test_the_training_template_by_hand() -> None:
+    """A line for the starter code always, "call" wherever there is some, blank lines around the form; other kinds have one form."""
+    assert prompt(problem(), "training") == "\nQUESTION:\nAdd two numbers.\n\n\nUse Standard Input format\n\nANSWER:\n"
+    call = problem(kind="call", entry_point="f", starter_code="def f():")
+    assert prompt(call, "training") == "\nQUESTION:\nAdd two numbers.\ndef f():\n\nUse Call-Based format\n\nANSWER:\n"
+    assert prompt(problem(kind="assert"), "training") == prompt(problem(kind="assert"))
+
+
+def test_a_template_goes_with_the_tokenizer(tmp_path: Path) -> None:
+    from coderl.tokens import load_tokenizer, train_tokenizer
+
+    made = train_tokenizer(["a b c"] * 3, 300)
+    assert template_of(made) == "generation"
+    keep_template(made, "training")
+    made.save_pretrained(tmp_path)
+    assert template_of(load_tokenizer(tmp_path)) == "training"
+    made.init_kwargs[KEPT_AS] = "other"
+    with pytest.raises(DataError, match="is 'other'; it must be one of generation, training"):
+        template_of(made)
+
+
+def test_a_prompt_of_the_problem_s_own_is_taken_word_for_word() -> None:
+    assert prompt(problem(extra={"prompt": "Do it: "})) == "Do it: "
+    with pytest.raises(ProblemError, match="has the prompt 3"):
+        prompt(problem(extra={"prompt": 3}))
+
+
+def test_answers_end_at_the_first_stop() -> None:
+    stops = problem(extra={"stop": ["[DONE]", "\nclass"]})
+    assert before_stop(stops, "x\nclass A[DONE]") == "x" and before_stop(stops, "x[DONE]\nclass") == "x" and before_stop(stops, "x") == "x"
+    assert before_stop(problem(), "x[DONE]") == "x[DONE]"
+    with pytest.raises(ProblemError, match="has the stop"):
+        before_stop(problem(extra={"stop": [""]}), "x")
 
 
 def test_assert_example_without_code_is_an_error() -> None:

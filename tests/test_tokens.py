@@ -79,18 +79,20 @@ def test_codet5_files_load_and_round_trip(data_dir):
     assert decode(codet5, ids) == CODE
 
 
-def test_codet5_ids_equal_the_released_ones(data_dir, golden_dir):
-    import json
-
-    import numpy as np
-
+def test_what_a_tokenizer_puts_around_texts_goes_around_prompts_and_programs(data_dir, tokenizer):
     codet5 = load_tokenizer(data_dir / "codet5_tokenizer" / "salesforce")
-    programs = json.loads((data_dir / "apps_coderl_sample" / "train" / "0001" / "gen_solutions.json").read_text())
-    labels = np.load(golden_dir / "tokens_0001.npz")["critic_labels"]
-    for row in (0, 1):
-        released = [int(i) for i in labels[row] if i != -100]
-        ids, _ = encode_program(codet5, programs[row]["code"], 511)
-        assert [1, *ids] == released  # the released code puts <s> in front, ours does not
+    for made, front, back in ((codet5, [1], [2]), (tokenizer, [], [])):
+        bare = made.encode("x = 1", add_special_tokens=False)
+        assert encode_prompt(made, "x = 1", 50) == ((*front, *bare, *back), False)
+        assert encode_program(made, "x = 1", 50) == ((*front, *bare, 2), False)
+    assert encode_program(codet5, "x = 1\n" * 90, 50)[0][0] == 1
+
+
+def test_the_codet5_form_survives_saving(data_dir, tmp_path):
+    load_tokenizer(data_dir / "codet5_tokenizer" / "salesforce").save_pretrained(tmp_path)
+    again = load_tokenizer(tmp_path)
+    assert len(again) == 32100 and again.convert_tokens_to_ids("<extra_id_0>") == 32099
+    assert encode_program(again, "", 5) == ((1, 2), False)
 
 
 def test_a_long_prompt_loses_its_middle(tokenizer):

@@ -46,6 +46,8 @@ BOUNDS: dict[str, Bound] = {
     "solutions": Bound(0, MOST_FLOAT),
     "kl_weight": Bound(0, MOST_FLOAT),
     "prefix_weight": Bound(0, MOST_FLOAT),
+    "shots": Bound(0, MOST_WHOLE),
+    "similar": Bound(0, 1, closed=False),
     "gamma": Bound(0, 1),
     "gae_lambda": Bound(0, 1),
     "value_epochs": Bound(0, MOST_FLOAT),

@@ -29,7 +29,7 @@ from .examples import program_ids
 from .formulas.critic_sampling import best, seed_length, surest_length, turns
 from .grading import grade_programs
 from .models.critic import Critic
-from .prompts import prompt
+from .prompts import prompt, template_of
 from .records import Problem, Program, Verdict, answer_text
 from .repair import repair_source
 from .sampling import Author, code_and_text
@@ -272,7 +272,7 @@ def search(team: Team, problems: Sequence[Problem], rules: Rules) -> Iterator[Tr
     check(team, rules)
     trees = []
     for problem in problems:
-        source, _ = encode_prompt(team.actor.tokenizer, prompt(problem), rules.max_source_tokens)
+        source, _ = encode_prompt(team.actor.tokenizer, prompt(problem, template_of(team.actor.tokenizer)), rules.max_source_tokens)
         trees.append(Tree(problem, source, rules))
     while trees:
         step(team, trees, rules)
@@ -317,7 +317,7 @@ def look_at(team: Team, drafts: Sequence[tuple[Tree, Program]], rules: Rules) ->
         sources: dict[str, tuple[int, ...]] = {}
         for tree, program in drafts:
             if program.problem not in sources:
-                sources[program.problem], _ = encode_prompt(tokenizer, prompt(tree.problem), rules.max_source_tokens)
+                sources[program.problem], _ = encode_prompt(tokenizer, prompt(tree.problem, template_of(tokenizer)), rules.max_source_tokens)
             ids, _ = program_ids(tokenizer, program, rules.decoding.max_tokens)
             examples.append(Example(program.problem, sources[program.problem], ids, label=0))  # label 0 exists whatever the number of outcomes
     readings = read_programs(team.critic.critic, examples) if team.critic and examples else [None] * len(drafts)
@@ -344,7 +344,7 @@ def _write(team: Team, orders: Sequence[tuple[Tree, Order]], rules: Rules) -> di
 def _program(team: Team, tree: Tree, order: Order, generated: Generated) -> Program:
     repairs = order.origin == "repair"
     author = team.repair if repairs and team.repair else team.actor
-    code, text = code_and_text(author.tokenizer, generated.ids)
+    code, text = code_and_text(author.tokenizer, generated.ids, tree.problem)
     return Program(
         problem=tree.problem.id,
         code=code,

@@ -14,7 +14,7 @@ from torch import nn
 from .engines.requests import Decoding
 from .formulas.distributions import token_divergences, token_entropies
 from .models.actor import Actor, program_logits
-from .prompts import prompt
+from .prompts import prompt, template_of
 from .records import Problem, Program
 from .sampling import Settings, Task, sample
 from .tokens import Batch, Example, collate, encode_prompt
@@ -74,7 +74,7 @@ def token_means(actor: Actor, start: Actor | None, examples: Sequence[Example]) 
 
 
 def _examples(actor: Actor, problems: Sequence[Problem], programs: Sequence[Program], limit: int) -> list[Example]:
-    prompts = {p.id: encode_prompt(actor.tokenizer, prompt(p), limit)[0] for p in problems}
+    prompts = {p.id: encode_prompt(actor.tokenizer, prompt(p, template_of(actor.tokenizer)), limit)[0] for p in problems}
     return [Example(p.problem, prompts[p.problem], tuple(p.extra["token_ids"])) for p in programs]
 
 

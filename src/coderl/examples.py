@@ -8,7 +8,7 @@ from typing import NamedTuple
 from transformers import PreTrainedTokenizerBase
 
 from .errors import DataError
-from .prompts import prompt
+from .prompts import prompt, template_of
 from .records import Problem, Program, Verdict, answer_text, code_digest
 from .tokens import Example, Truncation, decode, encode_program, encode_prompt
 
@@ -36,7 +36,7 @@ class _Prompts:
 
     def __call__(self, problem: Problem) -> tuple[int, ...]:
         if problem.id not in self.known:
-            self.known[problem.id], cut = encode_prompt(self.tokenizer, prompt(problem), self.limit)
+            self.known[problem.id], cut = encode_prompt(self.tokenizer, prompt(problem, template_of(self.tokenizer)), self.limit)
             self.cut += cut
         return self.known[problem.id]
 

@@ -288,8 +288,8 @@ class Verdict(Record):
     `outcome` is None exactly when `harness_error` says why no verdict could be had: such a program is counted apart and is never
     a pass. `passed` of `total` tests passed, as far as they were run (`tests`). `tier` is the isolation it ran under; `trust` is
     "parent" when the parent decided from data alone, "checker" when code of the problem's did, from data, in a process of its own,
-    "child" when the program could have touched what decided. In `extra`: `run_again` (a borderline time-out got its second run),
-    `cpu_limit` (a calibrated one, seconds).
+    "child" when the program could have touched what decided, "released" when a file of the released CodeRL says so and nothing was run.
+    In `extra`: `run_again` (a borderline time-out got its second run), `cpu_limit` (a calibrated one, seconds).
     """
 
     problem: str

@@ -17,7 +17,7 @@ from transformers import PreTrainedTokenizerBase
 
 from .errors import DataError
 from .examples import Judged
-from .prompts import prompt
+from .prompts import prompt, template_of
 from .records import Outcome, Problem, Program, Verdict, program_text
 from .tokens import Example, encode_program, surrounding
 
@@ -76,7 +76,7 @@ def repair_source(
         return ids
 
     front, back = surrounding(tokenizer)
-    statement, code = encoded(prompt(problem)), encoded(program_text(problem, program)[: 64 * limit])
+    statement, code = encoded(prompt(problem, template_of(tokenizer))), encoded(program_text(problem, program)[: 64 * limit])
     before, after = encoded("\nFAILED PROGRAM:\n"), encoded(f"\nERROR:\n{error_text(verdict)}\nREPAIRED PROGRAM:\n") + back
     room = limit - len(front) - len(before) - len(after)
     if room < 8:

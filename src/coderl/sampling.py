@@ -22,7 +22,7 @@ from .engines.requests import Decoding, Generated, Request
 from .engines.torch_engine import generate
 from .machine import device_here
 from .models.actor import Actor, load_actor
-from .prompts import prompt
+from .prompts import before_stop, prompt, template_of
 from .records import Problem, Program
 from .tokens import decode, encode_prompt, load_tokenizer
 
@@ -82,25 +82,29 @@ def sample(actor: Actor, tasks: Sequence[Task], settings: Settings) -> Iterator[
 
 def written(author: Author, tasks: Sequence[Task], settings: Settings) -> Iterator[Program]:
     """Programs for the tasks, as they finish."""
-    encoded = {t.problem.id: encode_prompt(author.tokenizer, prompt(t.problem), settings.max_source_tokens) for t in tasks}
+    problems = {t.problem.id: t.problem for t in tasks}
+    encoded = {
+        t.problem.id: encode_prompt(author.tokenizer, prompt(t.problem, template_of(author.tokenizer)), settings.max_source_tokens) for t in tasks
+    }
     requests = [Request(t.problem.id, encoded[t.problem.id][0], t.indices, settings.decoding) for t in tasks if t.indices]
     greedy = settings.decoding._replace(temperature=0.0)
     requests += [Request(t.problem.id, encoded[t.problem.id][0], (_BASELINE,), greedy) for t in tasks if t.baseline]
     for generated in author.engine(requests, settings.seed, settings.rows):
-        yield _program(author.tokenizer, generated, settings, prompt_cut=encoded[generated.key][1])
+        yield _program(author.tokenizer, problems[generated.key], generated, settings, prompt_cut=encoded[generated.key][1])
 
 
-def code_and_text(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> tuple[str, dict[str, str]]:
-    """The program in what was generated, and the whole as the extra field `text` where that is more."""
+def code_and_text(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int], problem: Problem) -> tuple[str, dict[str, str]]:
+    """The program in what was generated, up to where the problem's prompt has it end, and the whole as the extra field `text` where that is
+    more."""
     text = decode(tokenizer, ids)
-    code = program_in(text, is_chat(tokenizer))
+    code = before_stop(problem, program_in(text, is_chat(tokenizer)))
     return code, {} if code == text else {"text": text}
 
 
-def _program(tokenizer: PreTrainedTokenizerBase, generated: Generated, settings: Settings, prompt_cut: bool) -> Program:
+def _program(tokenizer: PreTrainedTokenizerBase, problem: Problem, generated: Generated, settings: Settings, prompt_cut: bool) -> Program:
     greedy = settings.decoding.temperature == 0 or generated.sample == _BASELINE
     drawn = {"sampling_logprobs": [round(x, 5) for x in generated.sampling_logprobs]} if settings.logprobs and not greedy else {}
-    code, text = code_and_text(tokenizer, generated.ids)
+    code, text = code_and_text(tokenizer, generated.ids, problem)
     return Program(
         problem=generated.key,
         code=code,

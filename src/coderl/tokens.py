@@ -3,7 +3,7 @@
 A tokenizer is a Hugging Face one: trained here on a problem set (`train_tokenizer`), or loaded (`load_tokenizer`: a Hugging Face
 directory, or the bare vocabulary and merges of the CodeT5 repository). A batch keeps every distinct prompt once and its programs
 as rows that point at it, so that the encoder works once per prompt however many programs of it are in the batch. Programs are
-`code tokens + </s>`; the released CodeRL also puts `<s>` in front (docs/algorithms/coderl.md).
+`code tokens + </s>`. CodeT5's tokenizer puts `<s>` and `</s>` around every text, and so do prompts and programs then (`ends_of`).
 """
 
 from __future__ import annotations
@@ -19,12 +19,14 @@ from typing import Any, NamedTuple
 
 import torch
 from tokenizers import ByteLevelBPETokenizer
+from tokenizers.processors import TemplateProcessing
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from . import chat
 from .errors import CoderlError, DataError, ModelError
 from .formulas.masks import length_mask
+from .models.hub import local_folder
 from .store import write_failure
 
 SPECIAL_TOKENS = ("<pad>", "<s>", "</s>", "<unk>", "<mask>")  # ids 0..4, as in CodeT5
@@ -60,12 +62,12 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int = 1024, sentinels: int
 
 
 def load_tokenizer(directory: str | Path) -> PreTrainedTokenizerFast:
-    """A tokenizer from a Hugging Face directory, or from CodeT5's `*vocab.json` and `*merges.txt`.
+    """A tokenizer from a Hugging Face directory or hub name, or from CodeT5's `*vocab.json` and `*merges.txt`.
 
     Raises:
         ModelError: no such folder, or nothing in it that a tokenizer can be read from.
     """
-    directory = Path(directory)
+    directory = local_folder(directory)
     if not directory.is_dir():
         raise ModelError(f"{directory} is not a folder; give a folder with tokenizer.json, or with a vocab.json and a merges.txt")
     if (directory / "tokenizer.json").is_file():
@@ -79,7 +81,10 @@ def load_tokenizer(directory: str | Path) -> PreTrainedTokenizerFast:
         raise ModelError(f"{directory} holds no tokenizer (found {found}); a tokenizer.json, or a vocab.json and a merges.txt, is needed")
     try:
         # CodeT5 as released adds <extra_id_99> .. <extra_id_0> behind the 32,000 entries of its files: 32,100 rows in the model
-        return _wrap(ByteLevelBPETokenizer(str(vocabularies[0]), str(merges[0]), add_prefix_space=False), extra_ids=100)
+        tokenizer = _wrap(ByteLevelBPETokenizer(str(vocabularies[0]), str(merges[0]), add_prefix_space=False), extra_ids=100)
+        around = [(name, tokenizer.convert_tokens_to_ids(name)) for name in ("<s>", "</s>")]
+        tokenizer.backend_tokenizer.post_processor = TemplateProcessing(single="<s> $A </s>", special_tokens=around)
+        return tokenizer
     except Exception as error:  # the tokenizers library raises plain Exception
         raise ModelError(f"{vocabularies[0]} and {merges[0]} cannot be read as byte-level BPE ({error})") from None
 
@@ -163,7 +168,8 @@ class Batch(NamedTuple):
 def encode_prompt(tokenizer: PreTrainedTokenizerBase, text: str, limit: int, tail: int = 24) -> tuple[tuple[int, ...], bool]:
     """Ids of a prompt, at most `limit`, and whether it was cut. A cut takes out the middle: the last `tail` tokens ("ANSWER:") stay.
 
-    A chat model's prompt is the user's turn (chat.py); what its template puts behind the text stays too.
+    A chat model's prompt is the user's turn (chat.py); what its template puts behind the text stays too, and so does CodeT5's end token: with
+    tail 0 these are the ids that the released code generates from. (Its training set's lose the end token to the cut.)
     """
     front, back = surrounding(tokenizer)
     words = chat.request(text) if chat.is_chat(tokenizer) else text
@@ -175,33 +181,43 @@ def encode_prompt(tokenizer: PreTrainedTokenizerBase, text: str, limit: int, tai
     return tuple(ids[: limit - tail] + ids[len(ids) - tail :]), True
 
 
-def surrounding(tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list[int]]:
-    """Ids in front of a prompt's text and behind it: the opening, or a chat model's template.
+class Surrounding(NamedTuple):
+    """Ids in front of a text and behind it."""
+
+    front: list[int]
+    back: list[int]
+
+
+def surrounding(tokenizer: PreTrainedTokenizerBase) -> Surrounding:
+    """Ids around a prompt's text: those that the tokenizer itself puts there (`ends_of`), or a chat model's template.
 
     Raises:
         ModelError: a chat model without a chat template.
     """
     if not chat.is_chat(tokenizer):
-        return opening(tokenizer), []
+        return ends_of(tokenizer)
     front, back = (tokenizer.encode(text, add_special_tokens=False) for text in chat.around(tokenizer))
-    return front, back
+    return Surrounding(front, back)
 
 
-def opening(tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """What this tokenizer puts in front of a text that is to be continued: <s> for Llama's, nothing for GPT-2's.
-
-    Nothing either where it puts an end behind the text as well: such a text is whole (CodeT5), and prompts here are bare for those.
-    """
+def ends_of(tokenizer: PreTrainedTokenizerBase) -> Surrounding:
+    """<s> and </s> for CodeT5's tokenizer, <s> and nothing for Llama's, nothing for GPT-2's and for those made by `train_tokenizer`."""
     bare: list[int] = tokenizer.encode("a", add_special_tokens=False)
     whole: list[int] = tokenizer.encode("a")
-    return whole[: -len(bare)] if whole[-len(bare) :] == bare else []
+    start = next((i for i in range(len(whole)) if whole[i : i + len(bare)] == bare), None)
+    if start is None:  # something else happens to a text in there: nothing that could be put around another
+        return Surrounding([], [])
+    return Surrounding(whole[:start], whole[start + len(bare) :])
 
 
 def encode_program(tokenizer: PreTrainedTokenizerBase, code: str, limit: int) -> tuple[tuple[int, ...], bool]:
-    """Ids of a program with </s> behind, at most `limit`, and whether it was cut (then without </s>). A chat model's is in a code fence."""
+    """Ids of a program with </s> behind, at most `limit`, and whether it was cut (then without </s>). A chat model's is in a code fence; one
+    whose tokenizer gives every text a beginning and an end (CodeT5) has the beginning in front of programs too, as it was taught."""
     code = chat.fenced(code) if chat.is_chat(tokenizer) else code
+    ends = ends_of(tokenizer)
+    front = ends.front if ends.back else []
     # A very long program is cut as text first: no token is longer than its text, and tokenizing 10 MB takes minutes.
-    ids: list[int] = tokenizer.encode(code[: limit * 64], add_special_tokens=False)
+    ids: list[int] = [*front, *tokenizer.encode(code[: limit * 64], add_special_tokens=False)]
     if len(ids) < limit and len(code) <= limit * 64:
         return (*ids, tokenizer.eos_token_id), False
     return tuple(ids[:limit]), True

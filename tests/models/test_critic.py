@@ -8,7 +8,7 @@ from transformers import T5Config, T5ForConditionalGeneration
 from coderl.errors import ModelError
 from coderl.formulas.coderl import critic_loss
 from coderl.formulas.masks import length_mask
-from coderl.models.critic import Critic, PaperHead, ReleasedHead, critic_from_actor, critic_from_config
+from coderl.models.critic import Critic, PaperHead, ReleasedHead, critic_from_actor, critic_from_config, reading_at, reading_prefixes
 
 HEADS = [PaperHead, ReleasedHead]
 
@@ -272,3 +272,51 @@ def test_mask_of_another_kind_is_turned_away_at_the_door():
     for bad in (program_mask.long(), program_mask[:, :3]):
         with pytest.raises(AssertionError):
             critic(problems, problem_mask, programs, bad)
+
+
+# ---- token values before and after a token is read; the width of a released head's maximum
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_a_token_s_value_before_it_is_read_is_the_one_after_the_token_before(head):
+    """The other reading is the same numbers one place on; what is said of whole programs stays."""
+    critic = critic_of(head)
+    before, after = (reading_at(critic, own_token=own)(*batch()) for own in (False, True))
+    torch.testing.assert_close(after.token_logits[:, :-1][:, :2], before.token_logits[:, 1:][:, :2], atol=1e-6, rtol=0)
+    assert (after.token_logits - before.token_logits)[:, :3].abs().amax() > 1e-3
+    native = critic(*batch())
+    torch.testing.assert_close(native.token_logits, (after if head is PaperHead else before).token_logits, atol=1e-6, rtol=0)
+    for other in (before, after):
+        torch.testing.assert_close(other.logits, native.logits, atol=1e-6, rtol=0)
+
+
+def test_the_first_value_before_depends_on_the_problem_alone_and_the_last_after_on_all():
+    critic = critic_of(ReleasedHead)
+    problems, problem_mask, programs, program_mask = batch()
+    other = programs.clone()
+    other[:, 2] = 3
+    before, after = (reading_at(critic, own_token=own) for own in (False, True))
+    moved = [
+        (c(problems, problem_mask, programs, program_mask).token_logits - c(problems, problem_mask, other, program_mask).token_logits)
+        for c in (before, after)
+    ]
+    assert [int((m[0].abs().amax(-1) > 1e-4).int().argmax()) for m in moved] == [3, 2]
+
+
+def test_a_prefix_reading_has_no_value_before():
+    with pytest.raises(ModelError, match="gives the value after a token"):
+        reading_at(reading_prefixes(critic_of(PaperHead)), own_token=False)
+
+
+def test_a_released_head_says_the_same_in_every_batch_once_it_has_a_width():
+    """Without one, the maximum takes in as much padding as the batch's longest program leaves."""
+    problems, problem_mask, programs, program_mask = batch()
+    alone, cut = programs[1:, :3], program_mask[1:, :3]
+    critic = critic_of(ReleasedHead)
+    for width, same in ((0, False), (9, True)):
+        critic.width = width
+        together = critic(problems, problem_mask, programs, program_mask)
+        single = critic(problems[1:], problem_mask[1:], alone, cut)
+        assert single.token_logits.shape == (1, 3, 4)
+        assert torch.allclose(together.logits[1], single.logits[0], atol=1e-6) == same
+        torch.testing.assert_close(together.token_logits[1, :3], single.token_logits[0], atol=1e-6, rtol=0)

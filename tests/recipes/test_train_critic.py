@@ -7,7 +7,7 @@ import pytest
 from coderl.critic_quality import quality
 from coderl.machine import this_machine
 from coderl.models.actor import small_t5
-from coderl.models.critic import PaperHead, critic_from_actor
+from coderl.models.critic import PaperHead, ReleasedHead, critic_from_actor
 from coderl.recipes.train_critic import Config, train_critic
 from coderl.scoring import read_programs
 from coderl.store import RunDirectory
@@ -33,3 +33,15 @@ def test_every_prefix_teaches_only_with_a_weight_of_its_own(weight: float, tmp_p
     if weight:  # what the first token gives away is known from there on
         assert found.auc_within_at == (1, 1, 1, 1)
         assert all(abs(p - e.label) < 0.2 for e, r in zip(programs(), read_programs(critic, programs())) for p in r.passed)
+
+
+def test_a_released_head_learns_too_and_says_the_same_in_every_batch(tmp_path: Path) -> None:
+    nowhere = Path("nowhere")
+    config = Config(nowhere, nowhere, nowhere, nowhere, nowhere, outcomes=2, head="released", updates=50, learning_rate=1e-2, shared=12)
+    critic = critic_from_actor(small_t5(40, 0, width=16, heads=2, feed_forward=32), ReleasedHead, 2, 0)
+    critic.width = 8
+    train_critic(config, critic, programs(), RunDirectory(tmp_path), this_machine("float32", 1), lambda folder: None)
+    together = read_programs(critic, programs())
+    assert quality(together, programs()).accuracy == 1
+    alone = [read_programs(critic, [example])[0] for example in programs()]
+    assert [p for r in alone for p in r.probabilities] == pytest.approx([p for r in together for p in r.probabilities], abs=1e-5)

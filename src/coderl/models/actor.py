@@ -20,6 +20,7 @@ from ..formulas.masks import shift_right, token_log_probs
 from ..tokens import IGNORE, Batch, Example, collate, load_tokenizer, read_json, vocabulary_size
 from .adapters import adapted, plain_weights
 from .causal import causal_log_probs, causal_logits, causal_pass, causal_program_states, is_decoder_only
+from .hub import local_folder
 from .t5_passes import Memory, decode, encode, places
 
 
@@ -65,7 +66,7 @@ def small_t5(
 
 
 def load_actor(directory: str | Path) -> Actor:
-    """An actor from a Hugging Face directory (config.json, weights, tokenizer): of the T5 family, or decoder-only.
+    """An actor from a Hugging Face directory (config.json, weights, tokenizer) or hub name: of the T5 family, or decoder-only.
 
     A decoder-only model's tokenizer gets its end token for padding where it has none, and programs end at that token too, whatever else
     ends a text by the model's own configuration.
@@ -73,7 +74,7 @@ def load_actor(directory: str | Path) -> Actor:
     Raises:
         ModelError: no such folder, a model of another kind, weights that do not fit, or a tokenizer without an end token.
     """
-    directory = Path(directory)
+    directory = local_folder(directory)
     if not directory.is_dir():
         raise ModelError(f"{directory} is not a model folder; give a folder that save_pretrained or a coderl stage wrote")
     kind = read_json(directory / "config.json").get("model_type")

@@ -10,6 +10,7 @@ from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel
 from transformers.models.auto.modeling_auto import (
     MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
@@ -123,7 +124,7 @@ def _pass(model: PreTrainedModel, batch: Batch, states: bool) -> Pass:
 
 
 def causal_states(body: PreTrainedModel, prompts: Tensor, prompt_mask: Tensor, programs: Tensor, mask: Tensor, rows: Tensor) -> Tensor:
-    """The state of each program token, after it is read and behind its prompt: (B, T, d), 0 where masked. What a critic pools.
+    """States of programs behind their prompts: (B, T + 1, d), at t that which has read w_1..w_t, 0 where masked. What a critic pools.
 
     Args: as `joined`. `body`: the model without its vocabulary head.
 
@@ -133,9 +134,10 @@ def causal_states(body: PreTrainedModel, prompts: Tensor, prompt_mask: Tensor, p
     texts = joined(prompts, prompt_mask, programs, mask, rows)
     check_positions(body, texts.ids.shape[1])
     hidden = cast(Tensor, body(input_ids=texts.ids, attention_mask=texts.real.long(), use_cache=False).last_hidden_state)  # (B, W, d)
-    row, step = mask.nonzero(as_tuple=True)
-    found = hidden[row, texts.first[row] + step]  # (N, d)
-    return found.new_zeros((*mask.shape, found.shape[1])).masked_scatter(mask[..., None], found)
+    read = functional.pad(mask, (1, 0), value=True)  # the prompt's last state has read none of the program
+    row, step = read.nonzero(as_tuple=True)
+    found = hidden[row, texts.first[row] - 1 + step]  # (N, d)
+    return found.new_zeros((*read.shape, found.shape[1])).masked_scatter(read[..., None], found)
 
 
 def causal_program_states(model: PreTrainedModel, batch: Batch) -> Tensor:

@@ -34,6 +34,7 @@ from .causal import causal_states, is_decoder_only
 from .t5_passes import Memory, decode, encode, places
 
 RELEASED_WIDTH = 128
+RELEASED_HEAD = "error_head."
 HEAD_FILE = "head.safetensors"
 MARKER_FILE = "critic.json"
 COPIES = frozenset({"encoder.embed_tokens.weight", "decoder.embed_tokens.weight"})
@@ -117,11 +118,16 @@ Head = PaperHead | ReleasedHead | PrefixHead
 class Critic(nn.Module):
     """A body, T5 or decoder-only, and a head. `outcomes` is C: 4, or 2 (failed, passed) for critic sampling.
 
+    Args:
+        width: programs are padded to so many tokens; 0: to the longest of the batch. A released head's maximum takes in padding, so what it
+            says of a program depends on how much there is: 512 for published weights.
+        reads_own_token: whether a token's logits come from the state that has read the token; None: as the head was made.
+
     Raises:
         ModelError: another number of outcomes, a T5 whose config names no padding token, or the released head on another body than a T5.
     """
 
-    def __init__(self, body: PreTrainedModel, head: Head, outcomes: int) -> None:
+    def __init__(self, body: PreTrainedModel, head: Head, outcomes: int, width: int = 0, reads_own_token: bool | None = None) -> None:
         super().__init__()
         config = body.config
         if outcomes not in (2, 4):
@@ -134,6 +140,8 @@ class Critic(nn.Module):
         self.body = body
         self.head = head
         self.outcomes = outcomes
+        self.width = width
+        self.reads_own_token = head.reads_own_token if reads_own_token is None else reads_own_token
         self.pad_id: int = pad_id or 0  # a decoder-only body never sees it
         start = getattr(config, "decoder_start_token_id", None)
         self.start_id: int = self.pad_id if start is None else start
@@ -165,28 +173,35 @@ class Critic(nn.Module):
         assert program_ids.shape == program_mask.shape and program_mask.dtype == torch.bool, "program ids and bool mask must be (B, T)"
         if rows is None:
             rows = torch.arange(len(program_ids), device=program_ids.device)
+        size = program_ids.shape[1]
+        if isinstance(self.head, ReleasedHead) and size < self.width:
+            program_ids = functional.pad(program_ids, (0, self.width - size), value=self.pad_id)
+            program_mask = functional.pad(program_mask, (0, self.width - size), value=False)
+        length, pooled_from, values_from = program_mask.shape[1], int(self.head.reads_own_token), int(self.reads_own_token)
         if isinstance(self.body, T5Model):
             states = self._decoder_states(self.body, input_ids, attention_mask.bool(), program_ids, program_mask, rows)
         else:
             states = causal_states(self.body, input_ids, attention_mask.bool(), program_ids, program_mask, rows)
-        return self.head(states, program_mask)
+        output: CriticOutput = self.head(states[:, pooled_from : pooled_from + length], program_mask)
+        token_logits = output.token_logits
+        if values_from != pooled_from:
+            token_logits = self.head(states[:, values_from : values_from + length], program_mask).token_logits
+        return CriticOutput(output.logits, token_logits[:, :size])
 
     def _decoder_states(self, body: T5Model, input_ids: Tensor, look: Tensor, program_ids: Tensor, program_mask: Tensor, rows: Tensor) -> Tensor:
-        """The state that belongs to each program token, (B, T, d): after it is read, or with the released head before."""
-        offset = int(self.head.reads_own_token)
+        """The states of the decoder, (B, T + 1, d): at t that which has read w_1..w_t; with the last one only where a head or a value needs it."""
+        length = program_mask.shape[1] + max(int(self.head.reads_own_token), int(self.reads_own_token))
         program = program_ids.masked_fill(~program_mask, self.pad_id)
         start = program.new_full((len(program), 1), self.start_id)
-        decoder_ids = torch.cat([start, program], dim=1)[:, : program.shape[1] + offset]
+        decoder_ids = torch.cat([start, program], dim=1)[:, :length]
         memory = Memory(encode(body.encoder, input_ids, look), places(look), look, rows)
-        real = functional.pad(program_mask, (1, 0), value=True)[:, : decoder_ids.shape[1]]
+        real = functional.pad(program_mask, (1, 0), value=True)[:, :length]
         if isinstance(self.head, ReleasedHead):  # its maximum takes in the states of padding
             real = torch.ones_like(real)
         decoded = decode(body.decoder, decoder_ids, real, memory)  # (N, d)
-        whole = decoded.new_zeros(real.shape + decoded.shape[1:]).masked_scatter(real[..., None], decoded)
-        states = whole[:, offset:]  # (B, T, d)
         if isinstance(self.head, ReleasedHead) and body.config.scale_decoder_outputs:
-            states = states * body.config.d_model**-0.5
-        return states
+            decoded = decoded * body.config.d_model**-0.5
+        return decoded.new_zeros(real.shape + decoded.shape[1:]).masked_scatter(real[..., None], decoded)
 
 
 def critic_from_config(config: PreTrainedConfig, head: type[PaperHead] | type[ReleasedHead], outcomes: int, seed: int) -> Critic:
@@ -213,6 +228,18 @@ def critic_from_actor(actor: PreTrainedModel, head: type[PaperHead] | type[Relea
     critic = critic_from_config(actor.config, head, outcomes, seed)
     _load_body(critic.body, actor.base_model.state_dict(), "the actor")  # of a T5 that is the whole model
     return critic.to(actor.device)
+
+
+def reading_at(critic: Critic, own_token: bool) -> Critic:
+    """The same critic, body and head shared, whose token values come after the token is read (eq. 10 as the paper has it) or before (as the
+    released code has it). What it says of whole programs stays.
+
+    Raises:
+        ModelError: the critic reads prefixes; the last state of a prefix has read its last token.
+    """
+    if isinstance(critic.head, PrefixHead) and not own_token:
+        raise ModelError("a critic that reads prefixes gives the value after a token; read the token values of the critic itself")
+    return Critic(critic.body, critic.head, critic.outcomes, critic.width, own_token).eval()
 
 
 def reading_prefixes(critic: Critic) -> Critic:
@@ -246,7 +273,8 @@ def save_critic(critic: Critic, directory: str | Path) -> None:
         raise CoderlError(write_failure(directory, error)) from None
     except SafetensorError as error:
         raise CoderlError(write_failure(directory, OSError(str(error)))) from None
-    atomic_write(directory / MARKER_FILE, json.dumps({"head": critic.head.kind, "outcomes": critic.outcomes}) + "\n")
+    padded = {"width": critic.width} if critic.width else {}
+    atomic_write(directory / MARKER_FILE, json.dumps({"head": critic.head.kind, "outcomes": critic.outcomes, **padded}) + "\n")
 
 
 def load_critic(directory: str | Path) -> Critic:
@@ -262,10 +290,11 @@ def load_critic(directory: str | Path) -> Critic:
         raise ModelError(f"{directory} holds no {MARKER_FILE}, so it is no critic; `coderl train-critic` writes one") from None
     except (OSError, ValueError) as error:
         raise ModelError(f"{directory / MARKER_FILE} cannot be read ({error}); train the critic again or restore the file") from None
-    head_class, outcomes = _read_marker(marker, directory)
+    head_class, outcomes, width = _read_marker(marker, directory)
     config = _read_config(directory)
     critic = critic_from_config(config, head_class, outcomes, seed=0)
-    _load_body(critic.body, _read_weights(directory), directory)
+    critic.width = width
+    _load_body(critic.body, read_weights(directory), directory)
     try:
         critic.head.load_state_dict(load_file(directory / HEAD_FILE))
     except (OSError, SafetensorError, RuntimeError) as error:
@@ -273,39 +302,59 @@ def load_critic(directory: str | Path) -> Critic:
     return critic.eval()
 
 
-def load_released_critic(directory: str | Path) -> Critic:
+def load_released_critic(directory: str | Path, width: int = 0) -> Critic:
     """Read a critic in the form the CodeRL authors' code saves: one T5 checkpoint that holds `error_head.0.*` and `error_head.2.*`.
-
-    Float32, on the CPU, in evaluation mode, with a `ReleasedHead` for four outcomes, and with plain attention: its order of sums is the
-    released one, and with long programs the fused attention's last digits differ (2e-5 in a logit, measured).
 
     Args:
         directory: `config.json` with `model.safetensors` or `pytorch_model.bin`.
+        width: tokens that programs are padded to (`Critic`); the authors' own is 512.
 
     Raises:
         ModelError: a file is missing, or it holds no error head, or sizes do not agree.
     """
     directory = Path(directory)
-    critic = critic_from_config(_read_config(directory, released=True), ReleasedHead, 4, seed=0)
+    return released_critic(_read_config(directory, released=True), read_weights(directory), directory, width)
+
+
+def released_critic(config: PreTrainedConfig, weights: dict[str, Tensor], source: Path, width: int) -> Critic:
+    """A critic from the weights of the authors' code, by their names; `source` is what an error names.
+
+    Float32, on the CPU, in evaluation mode, with a `ReleasedHead` for four outcomes, and with plain attention: its order of sums is the
+    released one, and with long programs the fused attention's last digits differ (2e-5 in a logit, measured).
+
+    Raises:
+        ModelError: no error head among them, or sizes do not agree.
+    """
+    critic = critic_from_config(config, ReleasedHead, 4, seed=0)
+    critic.width = width
     critic.body.set_attn_implementation("eager")
-    weights = _read_weights(directory)
-    head = {name.removeprefix("error_head."): value.float() for name, value in weights.items() if name.startswith("error_head.")}
+    head = {name.removeprefix(RELEASED_HEAD): value.float() for name, value in weights.items() if name.startswith(RELEASED_HEAD)}
     if not head:
-        raise ModelError(f"{directory} has no weights named error_head.*; it is no critic of the released code (for ours use load_critic)")
-    _load_body(critic.body, weights, directory)
+        raise ModelError(f"{source} has no weights named error_head.*; it is no critic of the released code (for ours use load_critic)")
+    _load_body(critic.body, weights, source)
     assert isinstance(critic.head, ReleasedHead)
     try:
         critic.head.layers.load_state_dict(head)
     except RuntimeError as error:
-        raise ModelError(f"the error head in {directory} is not Linear(d, 128), ReLU, Linear(128, 4) ({_short(error)})") from None
+        raise ModelError(f"the error head in {source} is not Linear(d, 128), ReLU, Linear(128, 4) ({_short(error)})") from None
     return critic.eval()
 
 
-def _read_marker(marker: Any, directory: Path) -> tuple[type[PaperHead] | type[ReleasedHead], int]:
+class _Marker(NamedTuple):
+    head: type[PaperHead] | type[ReleasedHead]
+    outcomes: int
+    width: int
+
+
+def _read_marker(marker: Any, directory: Path) -> _Marker:
     for head in (PaperHead, ReleasedHead):
         if isinstance(marker, dict) and marker.get("head") == head.kind and marker.get("outcomes") in (2, 4):
-            return head, marker["outcomes"]
-    raise ModelError(f'{directory / MARKER_FILE} is {marker!r}; it must be {{"head": "paper" or "released", "outcomes": 2 or 4}}')
+            width = marker.get("width", 0)
+            if isinstance(width, int) and width >= 0:
+                return _Marker(head, marker["outcomes"], width)
+    raise ModelError(
+        f'{directory / MARKER_FILE} is {marker!r}; it must be {{"head": "paper" or "released", "outcomes": 2 or 4}}, and "width", 0 or more, if any'
+    )
 
 
 def _read_config(directory: Path, released: bool = False) -> PreTrainedConfig:
@@ -324,7 +373,12 @@ def _read_config(directory: Path, released: bool = False) -> PreTrainedConfig:
         raise ModelError(f"{path} is no configuration of such a model ({_short(error)})") from None
 
 
-def _read_weights(directory: Path) -> dict[str, Tensor]:
+def read_weights(directory: Path) -> dict[str, Tensor]:
+    """All weights of a Hugging Face directory, by name; pickled ones are read as arrays and nothing else.
+
+    Raises:
+        ModelError: there are none, or they cannot be read.
+    """
     safe, pickled = directory / "model.safetensors", directory / "pytorch_model.bin"
     try:
         return load_file(safe) if safe.exists() or not pickled.exists() else torch.load(pickled, map_location="cpu", weights_only=True)

@@ -1,4 +1,4 @@
-"""HumanEval (Chen et al., 2021): `HumanEval.jsonl`, plain or gzipped, 164 problems.
+"""HumanEval (Chen et al., 2021): `HumanEval.jsonl`, plain or gzipped, 164 problems; also HumanEval+ as on the hub (evalplus/humanevalplus).
 
 Kind "assert". The one hidden test is the data set's own code, which defines `check(candidate)`; the judge calls it with the entry
 point. The prompt is both the statement and the starter code, so that a program given as `completion` is put behind it
@@ -10,16 +10,16 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..records import Problem, Test
-from .reading import Row, checked, field, read_rows
+from .reading import Row, checked, field, files_of, read_rows
 
 
 def load(source: Path) -> list[Problem]:
-    """All problems of the file; ids are the data set's own ("HumanEval/0").
+    """All problems of the file, or of the files of a folder; ids are the data set's own ("HumanEval/0").
 
     Raises:
         DataError: names file and line.
     """
-    return checked([_problem(row, source) for row in read_rows(source)], source)
+    return checked([_problem(row, path) for path in files_of(source) for row in read_rows(path)], source)
 
 
 def _problem(row: Row, path: Path) -> Problem:

@@ -27,12 +27,17 @@ def load(source: Path) -> list[Problem]:
             problem = Problem.from_json(row.data)
         except DataError as error:
             raise DataError(str(error), source, row.line) from None
-        _check(problem, source, row.line)
+        check(problem, source, row.line)
         problems.append(problem)
     return checked(problems, source)
 
 
-def _check(problem: Problem, path: Path, line: int | None) -> None:
+def check(problem: Problem, path: Path, line: int | None) -> None:
+    """Refuse a problem that the judge could not take: comparator, entry point, and tests that fit the kind.
+
+    Raises:
+        DataError: names file and line.
+    """
     if problem.comparator not in COMPARATORS:
         raise DataError(f"problem {problem.id!r} has comparator {problem.comparator!r}; it must be one of {', '.join(COMPARATORS)}", path, line)
     if problem.comparator == "checker" and not isinstance(problem.extra.get("checker"), str):

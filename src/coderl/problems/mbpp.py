@@ -1,31 +1,55 @@
-"""MBPP (Austin et al., 2021): `mbpp.jsonl` (974 problems) or `sanitized-mbpp.json` (427), told apart by their content.
+"""MBPP (Austin et al., 2021): `mbpp.jsonl` (974 problems) or `sanitized-mbpp.json` (427), told apart by their content; MBPP+ as on the hub.
 
 Kind "assert": each assert of `test_list` is a hidden test. The same asserts are the examples, because MBPP's prompts, CodeRL's
 included (section 4.4), show the three asserts to the model: so filtering by example tests is filtering by the hidden tests here,
-and n@k with it says nothing. `challenge_test_list` is kept in `extra` and not used, as in published numbers. Line ends become "\\n".
+and n@k with it says nothing. MBPP+ (evalplus/mbppplus) has one long test in a field `test`, which is the hidden one; its asserts are the
+examples. `challenge_test_list` is kept in `extra` and not used, as in published numbers. Line ends become "\\n".
 """
 
 from __future__ import annotations
 
 import ast
 import builtins
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ..errors import DataError
 from ..records import Problem, Test
-from .reading import Row, checked, field, optional, read_rows, strings
+from .reading import Row, checked, field, files_of, optional, read_rows, strings
 
+FIRST_SHOT, END = 2, "[DONE]"  # Austin et al. show problems 2, 3 and 4, and end programs so
 SPLITS = ((10, "prompt"), (510, "test"), (600, "validation"), (974, "train"))  # last task_id of each split, MBPP README
 
 
-def load(source: Path) -> list[Problem]:
-    """All problems of the file.
+def load(source: Path, shots: int = 0) -> list[Problem]:
+    """All problems of the file, or of the files of a folder.
+
+    Args:
+        shots: so many solved problems of the prompt split stand in front of each prompt, in the form of Austin et al. (section 3), beginning with
+            problem 2 as there; 0: the prompt is CodeRL's (prompts.py).
 
     Raises:
-        DataError: names file and line.
+        DataError: names file and line, or the prompt split has fewer problems.
     """
-    return checked([_problem(row, source) for row in read_rows(source)], source)
+    problems = checked([_problem(row, path) for path in files_of(source) for row in read_rows(path)], source)
+    return _with_shots(problems, shots, source) if shots else problems
+
+
+def _with_shots(problems: list[Problem], shots: int, path: Path) -> list[Problem]:
+    known = [p for p in problems if p.extra["split"] == "prompt" and int(p.id.split("/")[1]) >= FIRST_SHOT][:shots]
+    if len(known) < shots:
+        raise DataError(f"has {len(known)} problems from number {FIRST_SHOT} of the prompt split; --shots is {shots}: give the whole data set", path)
+    solved = "".join(f"{_task(p)}{p.solutions[0].strip()}\n{END}\n\n" for p in known)
+    return [replace(p, extra={**p.extra, "prompt": solved + _task(p), "stop": [END]}) for p in problems]
+
+
+def _task(problem: Problem) -> str:
+    """A problem up to where its program begins, as in Austin et al., section 3."""
+    asserts = "\n".join(test.code or "" for test in problem.examples)
+    return (
+        f"You are an expert Python programmer, and here is your task: {problem.statement} Your code should pass these tests:\n\n{asserts}\n[BEGIN]\n"
+    )
 
 
 def _problem(row: Row, path: Path) -> Problem:
@@ -36,14 +60,15 @@ def _problem(row: Row, path: Path) -> Problem:
     if not asserts:
         raise DataError(f"problem {number} has no test_list; it must be a list of asserts", path, line)
     setup = [optional(data, "test_setup_code", "", path, line).replace("\r\n", "\n"), *strings(data, "test_imports", path, line)]
-    tests = tuple(Test(code=text) for text in asserts)
+    examples = tuple(Test(code=text) for text in asserts)
+    plus = optional(data, "test", "", path, line)
     extra: dict[str, Any] = {"challenge_tests": strings(data, "challenge_test_list", path, line)} if "challenge_test_list" in data else {}
     return Problem(
         id=f"mbpp/{number}",
         statement=field(data, "prompt" if "prompt" in data else "text", str, path, line),
         kind="assert",
-        tests=tests,
-        examples=tests,
+        tests=(Test(code=plus),) if plus else examples,
+        examples=examples,
         solutions=(code,),
         entry_point=tested_function(asserts, code),
         setup="\n".join(part for part in setup if part),

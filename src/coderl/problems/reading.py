@@ -1,4 +1,7 @@
-"""Reading the files of other people's data sets: every failure is a `DataError` that names the file (and line) in one sentence."""
+"""Reading the files of other people's data sets: every failure is a `DataError` that names the file (and line) in one sentence.
+
+JSON Lines (plain or gzipped), a JSON array, or parquet; a folder stands for the data files in it. Rows come one by one.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import gzip
 import json
 import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,7 +18,7 @@ from ..records import Problem
 
 
 class Row(NamedTuple):
-    """One object of a file and the line it is on (None in a JSON array)."""
+    """One object of a file and the line it is on (None in a JSON array; in a parquet file, the number of the row)."""
 
     data: dict[str, Any]
     line: int | None
@@ -22,19 +26,9 @@ class Row(NamedTuple):
 
 def read_text(path: Path) -> str:
     """A UTF-8 text file; `.gz` files are unpacked."""
-    try:
+    with _failures(path):
         data = path.read_bytes()
         return (gzip.decompress(data) if path.suffix == ".gz" else data).decode("utf-8")
-    except FileNotFoundError:
-        raise DataError("no such file; check the path", path) from None
-    except IsADirectoryError:
-        raise DataError("is a folder; give the file inside it", path) from None
-    except UnicodeDecodeError as error:
-        raise DataError(f"not UTF-8 text ({error.reason} at byte {error.start}); save the file as UTF-8", path) from None
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise DataError(f"not a whole gzip file ({error}); fetch it again", path) from None
-    except OSError as error:
-        raise DataError(f"cannot be opened ({error.strerror})", path) from None
 
 
 def read_json(path: Path) -> Any:
@@ -52,16 +46,87 @@ def decode(text: str, path: Path, line: int | None) -> Any:
         raise DataError("JSON nested too deeply to read", path, line) from None
 
 
+FORMS: tuple[tuple[str, ...], ...] = ((".parquet",), (".jsonl", ".jsonl.gz"), (".json", ".json.gz"))
+"""Ends of the names of data files, the form that is taken first coming first: a folder of parquet files may hold JSON that describes them."""
+
+
+def files_of(source: Path) -> list[Path]:
+    """The data files that a source names: itself, or of a folder and the folders in it all parquet files, else JSON Lines, else JSON, by name.
+
+    Raises:
+        DataError: a folder without data files.
+    """
+    if not source.is_dir():
+        return [source]
+    files = sorted(path for path in source.rglob("*") if path.is_file())
+    for ends in FORMS:
+        found = [path for path in files if path.name.endswith(ends)]
+        if found:
+            return found
+    raise DataError(f"holds no data files; give a file, or a folder with files in {', '.join(end for ends in FORMS for end in ends)}", source)
+
+
 def read_rows(path: Path) -> Iterator[Row]:
-    """The objects of a JSON Lines file or of a JSON array, told apart by the first character."""
-    text = read_text(path)
-    if text.lstrip().startswith("["):
-        for number, item in enumerate(decode(text, path, None)):
-            yield Row(_object(item, path, None, f"entry {number}"), None)
+    """The objects of a parquet file (by its name), a JSON Lines file or a JSON array (by the first character), one by one.
+
+    Fields that are null in a parquet file are left out: a column is null where JSON would lack the field.
+    """
+    if path.suffix == ".parquet":
+        yield from _parquet_rows(path)
         return
-    for number, line in enumerate(text.split("\n"), 1):
-        if line.strip():
-            yield Row(_object(decode(line, path, number), path, number, "a line"), number)
+    lines = _lines(path)
+    for number, line in lines:
+        if not line.strip():
+            continue
+        if number == 1 and line.lstrip().startswith("["):
+            whole = line + "".join(text for _, text in lines)
+            for place, item in enumerate(decode(whole, path, None)):
+                yield Row(_object(item, path, None, f"entry {place}"), None)
+            return
+        yield Row(_object(decode(line, path, number), path, number, "a line"), number)
+
+
+def _parquet_rows(path: Path) -> Iterator[Row]:
+    try:
+        import pyarrow.parquet as parquet
+        from pyarrow import ArrowException
+    except ImportError:
+        raise DataError("is parquet, which needs pyarrow; `pip install coderl[parquet]`, or give the data as JSON Lines", path) from None
+    try:
+        with parquet.ParquetFile(path) as file:
+            number = 0
+            for batch in file.iter_batches(batch_size=64):
+                for data in batch.to_pylist():
+                    number += 1
+                    yield Row({name: value for name, value in data.items() if value is not None}, number)
+    except FileNotFoundError:
+        raise DataError("no such file; check the path", path) from None
+    except (ArrowException, OSError) as error:
+        raise DataError(f"not a whole parquet file ({str(error).splitlines()[0]}); fetch it again", path) from None
+
+
+def _lines(path: Path) -> Iterator[tuple[int, str]]:
+    """Numbered lines of a UTF-8 text file, line ends kept; `.gz` files are unpacked as they are read."""
+    with _failures(path), gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as stream:
+        for number, line in enumerate(stream, 1):
+            yield number, line.decode("utf-8")
+
+
+@contextmanager
+def _failures(path: Path) -> Iterator[None]:
+    """What can go wrong in reading a text file, as a DataError."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise DataError("no such file; check the path", path) from None
+    except IsADirectoryError:
+        raise DataError("is a folder; give the file inside it", path) from None
+    except UnicodeDecodeError as error:
+        raise DataError(f"not UTF-8 text ({error.reason} at byte {error.start}); save the file as UTF-8", path) from None
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise DataError(f"not a whole gzip file ({error}); fetch it again", path) from None
+    except OSError as error:
+        raise DataError(f"cannot be opened ({error.strerror})", path) from None
 
 
 def _object(item: Any, path: Path, line: int | None, what: str) -> dict[str, Any]:

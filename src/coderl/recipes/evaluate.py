@@ -43,6 +43,8 @@ class Config:
     """what the run is called in tables; without it, the name of the results file or of its folder"""
     compare: Path | None = None
     """results.json of another run on the same problems: print this run minus that one, paired by problem"""
+    published: bool = True
+    """print the papers' numbers beside ours where all problems are of APPS or of MBPP, and what keeps the two from being compared"""
     allow_missing: bool = False
     """leave problems without verdicts out (their number is printed and stored) instead of failing"""
     seed: int = 0
@@ -52,11 +54,13 @@ class Config:
 def main(config: Config) -> None:
     from ..evaluation import compare, evaluate, read_results
     from ..handed_in import Ranked, by_rule
+    from ..published import benchmark_of, beside, published
 
     inputs = (config.problems, config.verdicts, config.examples, config.greedy, config.ranked, config.compare)
     other = None if config.compare is None else read_results(config.compare)
+    problems = read_records(config.problems, Problem)
     results = evaluate(
-        read_records(config.problems, Problem),
+        problems,
         read_records(config.verdicts, Verdict),
         config.k,
         None if config.examples is None else read_records(config.examples, Verdict, allow_empty=True),
@@ -71,6 +75,9 @@ def main(config: Config) -> None:
         results["by_rule"] = by_rule(read_records(config.ranked, Ranked), read_records(config.verdicts, Verdict), config.k, config.seed)
     _write(config.out, results)
     print_results(results)
+    benchmark = benchmark_of(problems) if config.published else None
+    if benchmark:
+        print("\n".join(beside(results, benchmark, published())))
     if other is not None:
         found = [compare(results, other, k, config.seed) for k in sorted(set(config.k))]
         rows = [{"other": other.get("name", ""), **row._asdict()} for row in found]

@@ -1,4 +1,4 @@
-"""Problems: generate Mini, or bring MBPP, HumanEval, APPS or one's own file into one problems file.
+"""Problems: generate Mini, or bring MBPP, HumanEval, APPS, CodeContests or one's own file into one problems file.
 
 Writes `records.Problem` lines; what each importer reads and decides is said in `coderl.problems`. Nothing is run here: `coderl
 validate` runs the references afterwards.
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from ..errors import UsageError
 from ..records import DIFFICULTIES
 from ..store import RunDirectory, manifest, write_records
 
@@ -52,10 +53,10 @@ class Mini:
 
 @dataclass(frozen=True)
 class Apps:
-    """Import APPS from its folder layout."""
+    """Import APPS from its folder layout or from the hub's data files."""
 
     source: Path
-    """folder that holds the problem folders"""
+    """folder that holds the problem folders; or the hub's train.jsonl or parquet file, or a folder of those"""
     out: Path
     """problems file to write (JSON Lines)"""
     examples: Path | None = None
@@ -67,9 +68,11 @@ class Mbpp:
     """Import MBPP."""
 
     source: Path
-    """mbpp.jsonl or sanitized-mbpp.json"""
+    """mbpp.jsonl, sanitized-mbpp.json or parquet, also of MBPP+ (evalplus/mbppplus)"""
     out: Path
     """problems file to write (JSON Lines)"""
+    shots: int = 0
+    """solved problems in front of each prompt, from the data set's own prompt split (Austin et al.: 3); 0 = CodeRL's prompt"""
 
 
 @dataclass(frozen=True)
@@ -77,19 +80,33 @@ class HumanEval:
     """Import HumanEval."""
 
     source: Path
-    """HumanEval.jsonl or HumanEval.jsonl.gz"""
+    """HumanEval.jsonl, plain or gzipped, or parquet, also of HumanEval+ (evalplus/humanevalplus)"""
+    out: Path
+    """problems file to write (JSON Lines)"""
+
+
+@dataclass(frozen=True)
+class Contests:
+    """Import CodeContests (deepmind/code_contests)."""
+
+    source: Path
+    """parquet or JSON Lines file, or a folder of them"""
     out: Path
     """problems file to write (JSON Lines)"""
 
 
 @dataclass(frozen=True)
 class Jsonl:
-    """Check and copy a file of problems that is in coderl's own form already."""
+    """Check and copy a file of problems in coderl's own form, or in any other by a map of its fields."""
 
     source: Path
-    """problems file to check (JSON Lines)"""
+    """JSON Lines, JSON or parquet file, or a folder of them"""
     out: Path
     """problems file to write (JSON Lines)"""
+    fields: tuple[str, ...] = ()
+    """OURS=THEIRS for fields of another name, e.g. id=task_id statement=question tests=input_output; THEIRS may be a.b"""
+    constants: tuple[str, ...] = ()
+    """OURS=TEXT for what all problems have, e.g. kind=stdin comparator=apps source=mine"""
 
 
 def main_mini(config: Mini) -> None:
@@ -112,7 +129,7 @@ def main_apps(config: Apps) -> None:
 def main_mbpp(config: Mbpp) -> None:
     from ..problems.mbpp import load
 
-    _write(config.out, load(config.source))
+    _write(config.out, load(config.source, config.shots))
 
 
 def main_humaneval(config: HumanEval) -> None:
@@ -121,10 +138,31 @@ def main_humaneval(config: HumanEval) -> None:
     _write(config.out, load(config.source))
 
 
-def main_jsonl(config: Jsonl) -> None:
-    from ..problems.jsonl import load
+def main_contests(config: Contests) -> None:
+    from ..problems.code_contests import load
 
     _write(config.out, load(config.source))
+
+
+def main_jsonl(config: Jsonl) -> None:
+    from ..problems import jsonl, mapped
+
+    fields, constants = _pairs("fields", config.fields), _pairs("constants", config.constants)
+    own = not fields and not constants and config.source.suffix != ".parquet" and not config.source.is_dir()
+    _write(config.out, jsonl.load(config.source) if own else mapped.load(config.source, fields, constants))
+
+
+def _pairs(flag: str, words: Sequence[str]) -> dict[str, str]:
+    """NAME=VALUE words as a dictionary.
+
+    Raises:
+        UsageError: a word is none.
+    """
+    for word in words:
+        name, found, value = word.partition("=")
+        if not (name and found and value):
+            raise UsageError(f"--{flag} has {word!r}; every word must be NAME=VALUE, e.g. id=task_id")
+    return {word.partition("=")[0]: word.partition("=")[2] for word in words}
 
 
 def _write(path: Path, problems: Sequence[Problem]) -> None:

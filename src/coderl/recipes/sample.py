@@ -73,6 +73,7 @@ def main(config: Config) -> None:
 
     from ..engines.requests import Decoding
     from ..errors import UsageError
+    from ..models.hub import local_folder
     from ..records import Problem
     from ..sampling import Settings, count, tasks_for, writers
     from ..store import read_records
@@ -89,14 +90,15 @@ def main(config: Config) -> None:
         tasks = tasks_for(problems, samples, stores.holds, stores.lacks_greedy)
         write: Write | None = None
         if tasks:  # before the judge and the display, which have threads
-            engine = choose_engine(config)
+            folder = local_folder(config.model)
+            engine = choose_engine(config, folder)
             workers = 1 if engine == "vllm" or torch.cuda.is_available() else min(config.workers, count(tasks))
-            write = stack.enter_context(writers(config.model, settings, workers, engine))
+            write = stack.enter_context(writers(folder, settings, workers, engine))
         judging = stack.enter_context(judge_alongside(config, problems)) if config.verdicts else None
         write_programs(config, tasks, write, stores, judging)
 
 
-def choose_engine(config: Config) -> str:
+def choose_engine(config: Config, folder: Path) -> str:
     """The engine's name; says which and why.
 
     Raises:
@@ -107,7 +109,7 @@ def choose_engine(config: Config) -> str:
     from ..engines.choose import choose
     from ..errors import UsageError
 
-    choice = choose(config.engine, config.model, torch.cuda.is_available())
+    choice = choose(config.engine, folder, torch.cuda.is_available())
     if choice.engine == "vllm" and config.logprobs and (config.temperature, config.top_p) != (1, 1):
         raise UsageError("--logprobs with engine vllm needs --temperature 1 --top-p 1: for others vLLM does not tell them; or take --engine torch")
     print(f"engine {choice.engine}: {choice.why}")

@@ -36,6 +36,8 @@ class Config:
     """token scores to write (.jsonl); an unfinished file is completed"""
     instead: Literal["constant", "oracle", "shuffled"] | None = None
     """values of a critic of known quality: the critic's mean everywhere, the true outcome everywhere, or the critic's values of another program"""
+    values: Literal["after", "before"] | None = None
+    """value of a token after the critic has read it (the paper) or before (the released code); without it, as the critic's head was made"""
     max_source_tokens: int = 192
     """longest prompt in tokens"""
     max_program_tokens: int = 128
@@ -53,7 +55,7 @@ def main(config: Config) -> None:
     from ..examples import Limits, join_verdicts, judged_examples, labelled_for
     from ..grading import programs_of
     from ..machine import device_here
-    from ..models.critic import load_critic
+    from ..models.critic import load_critic, reading_at
     from ..progress import progress
     from ..records import Problem, TokenScores, Verdict
     from ..scoring import token_scores
@@ -62,6 +64,8 @@ def main(config: Config) -> None:
 
     torch.set_num_threads(config.threads)
     critic, tokenizer = load_critic(config.critic).to(device_here()), load_tokenizer(config.critic)
+    if config.values:
+        critic = reading_at(critic, own_token=config.values == "after")
     problems = {p.id: p for p in read_records(config.problems, Problem)}
     judged = join_verdicts(programs_of(config.programs), read_records(config.verdicts, Verdict))
     known = judged_examples(tokenizer, problems, judged, Limits(config.max_source_tokens, config.max_program_tokens)).examples

@@ -37,8 +37,8 @@ class Config:
 def main(config: Config) -> None:
     if config.max_source_tokens < 1:
         raise UsageError(f"--max-source-tokens is {config.max_source_tokens}; it must be 1 or more")
-    text = prompt(_find(read_records(config.problems, Problem), config))
-    shown, more = (text, "") if config.tokenizer is None else _read(text, config.tokenizer, config.max_source_tokens)
+    problem = _find(read_records(config.problems, Problem), config)
+    shown, more = (prompt(problem), "") if config.tokenizer is None else _read(problem, config.tokenizer, config.max_source_tokens)
     print(shown, end="" if shown.endswith("\n") else "\n")
     if more:
         print(f"--\n{more}")
@@ -54,12 +54,15 @@ def _find(problems: Sequence[Problem], config: Config) -> Problem:
     raise DataError(f"has no problem {config.id!r} among its {len(problems)}; for example it has {', '.join(close)}", config.problems)
 
 
-def _read(text: str, directory: Path, limit: int) -> tuple[str, str]:
-    """The prompt as this tokenizer's model is asked, a chat template around it where that is so; and what `_length` says of it."""
+def _read(problem: Problem, directory: Path, limit: int) -> tuple[str, str]:
+    """The prompt as this tokenizer's model is asked, in its template and with a chat template around it where that is so; and what `_length`
+    says of it."""
     from ..chat import around, is_chat, request
+    from ..prompts import template_of
     from ..tokens import load_tokenizer
 
     tokenizer = load_tokenizer(directory)
+    text = prompt(problem, template_of(tokenizer))
     front, back = around(tokenizer) if is_chat(tokenizer) else ("", "")
     return (front + request(text) + back if front + back else text), _length(text, tokenizer, limit)
 

@@ -47,6 +47,10 @@ class Config:
     """problems whose reference solutions are learnt too, labelled as passing, as the paper does (.jsonl)"""
     outcomes: Literal[2, 4] = 4
     """4: compile error, runtime error, failed test, passed; 2: failed or passed, the critic of critic sampling"""
+    head: Literal["paper", "released"] = "paper"
+    """paper: maximum over the program's states, then one layer; released: the authors' code, two layers, then the maximum, padding included"""
+    template: Literal["generation", "training"] | None = None
+    """which of the released code's two prompts the critic reads; without it, the actor's own"""
     from_actor: bool = True
     """start from the actor's weights; otherwise from random ones of the same shape"""
     prefix_weight: float = 0.0
@@ -77,7 +81,8 @@ def main(config: Config) -> None:
     from ..grading import programs_of
     from ..machine import this_machine
     from ..models.actor import load_actor
-    from ..models.critic import PaperHead, critic_from_actor, critic_from_config, save_critic
+    from ..models.critic import PaperHead, ReleasedHead, critic_from_actor, critic_from_config, save_critic
+    from ..prompts import keep_template
     from ..records import Problem, Verdict
     from ..store import RunDirectory, manifest, read_records
     from .training import finish, over_budget
@@ -90,6 +95,8 @@ def main(config: Config) -> None:
         machine.say(f"{config.out} is complete already; remove it, or choose another --out, to train again")
         return
     actor = load_actor(config.model)
+    if config.template:
+        keep_template(actor.tokenizer, config.template)
     problems = read_records(config.problems, Problem)
     judged = join_verdicts(programs_of(config.programs), read_records(config.verdicts, Verdict))
     if not judged:
@@ -102,7 +109,8 @@ def main(config: Config) -> None:
         known = [p for p in read_records(config.references, Problem) if p.id not in kept]
         train += labelled_for(reference_examples(actor.tokenizer, known, limits).examples, config.outcomes)
     build = critic_from_actor if config.from_actor else lambda model, *rest: critic_from_config(model.config, *rest)
-    critic = build(actor.model, PaperHead, config.outcomes, config.seed)
+    critic = build(actor.model, PaperHead if config.head == "paper" else ReleasedHead, config.outcomes, config.seed)
+    critic.width = config.max_program_tokens if config.head == "released" else 0
     if machine.lead:
         run.start(manifest(config, [p for p in (config.problems, config.programs, config.verdicts, config.references) if p]))
     machine.say(f"{len(train)} programs to learn from, {len(held_out)} of other problems to measure on, seed {config.seed}")
