@@ -61,13 +61,13 @@ class Arm(NamedTuple):
 
 
 RATES = (5e-4, 1e-3, 3e-3)
-# --problems-per-round: such that three rounds fit into the budget, two of ours
+# --problems-per-round: such that two or three rounds fit into the budget
 GRADIENT = ("--epochs", "2", "--batch-tokens", "2048")  # of the policy gradients: more passes over frozen negatives make them worse
 SOLUTIONS = ("--batch-tokens", "1024", "--reuse", "passing")
 CODERL = (*GRADIENT, "--algorithm", "coderl")
 CRITIC = (*CODERL, "--critic", "frozen", "--problems-per-round", "600")  # the critic takes a fifth of the budget
 EXPERT = (*SOLUTIONS, "--algorithm", "expert", "--epochs", "8", "--problems-per-round", "700")
-OURS = (*SOLUTIONS, "--algorithm", "coderl", "--solutions", "3", "--negative-weight", "0", "--epochs", "6", "--problems-per-round", "850")
+OURS = (*SOLUTIONS, "--algorithm", "coderl", "--solutions", "3", "--epochs", "8", "--problems-per-round", "700")
 PAPER = ("--negative-weight", "1", "--no-scaled", "--reduction", "program-sum", "--critic-prefix-weight", "0")
 ARMS = {
     "nothing": Arm("nothing", (), True),
@@ -76,7 +76,7 @@ ARMS = {
     "coderl-a": Arm("CodeRL, A: constant critic", (*CODERL, "--problems-per-round", "800", "--variant", "A"), True),
     "expert": Arm("expert iteration", EXPERT, True),
     "grpo": Arm("GRPO", (*GRADIENT, "--problems-per-round", "500", "--algorithm", "grpo"), True),
-    "ours": Arm("ours: CodeRL with its own solutions", (*OURS, "--variant", "A"), True),
+    "ours": Arm("ours: CodeRL on its own solutions", (*OURS, "--variant", "A"), True),
     "ours-critic": Arm("ours, with the critic", (*OURS, "--critic", "frozen", "--variant", "D"), like="ours"),
     "coderl-b": Arm("CodeRL, B: no baseline", (*CRITIC, "--variant", "B"), like="coderl-d"),
     "coderl-c": Arm("CodeRL, C: linear decay", (*CODERL, "--problems-per-round", "800", "--variant", "C"), like="coderl-a"),

@@ -100,6 +100,15 @@ def test_expert_iteration_keeps_what_passes():
     assert by_key(found) == {("p", (10, 11, 2)): [2.0, 2.0, 2.0]} and found.zero == 0.5
 
 
+def test_solutions_alone_weigh_what_they_are_better_by():
+    # p: the greedy program fails, so each pass is 1 - (-0.3) better, times q̂; 3 more for being a solution; it is there twice. q: no solution
+    found = signal(signals.over_greedy(BASELINE, 1.0), signals.by_critic(SCORES), scaled=False, solutions=3.0)
+    assert by_key(found) == {("p", (10, 11, 2)): pytest.approx([2 * (3 + 1.3 * q) for q in (0.5, 0.25, 1.0)], abs=1e-5)}
+    assert found.zero == 0.5 and found.value == pytest.approx((0.5 + 0.25 + 1.0) / 3, abs=1e-6)
+    solved = [Verdict("p", 0, Outcome.PASSED_TEST), Verdict("q", 0, Outcome.PASSED_TEST)]  # then it is worth what a reference is
+    assert by_key(signal(signals.over_greedy(solved, 1.0), scaled=False, solutions=1.0)) == {("p", (10, 11, 2)): [2.0, 2.0, 2.0]}
+
+
 def test_changes_of_the_critics_mind():
     # p before: 2 of 3 samples of p pass. advantage 1.3: 1.3 * (0.5 - 2/3, 0.25 - 0.5, 1 - 0.25), twice as it is there twice
     found = signal(signals.over_greedy(BASELINE, 1.0), signals.by_changes(SCORES), scaled=False)

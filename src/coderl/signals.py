@@ -72,7 +72,7 @@ def weighted(
 
     Args:
         scaled: divide all weights by their mean size over tokens with a gradient, so that a critic's small values do not shrink the step.
-        solutions: added to every token weight of a program that passes: cross-entropy on it, as on a reference.
+        solutions: where above 0, only programs that pass are learnt from, each token weight with this added: cross-entropy, as on a reference.
 
     Raises:
         DataError: a program answers a problem that is not there, or the advantages or the spread lack something.
@@ -86,7 +86,7 @@ def weighted(
     count = compared = kept = 0
     for one, advantage, example in zip(judged, sizes.tolist(), examples, strict=True):
         own = spread(one, example, advantage)
-        weights = own + solutions * one.verdict.is_pass
+        weights = (own + solutions) * one.verdict.is_pass if solutions else own
         if not bool(weights.any()):
             continue
         size, count, kept = size + float(weights.abs().sum()), count + len(weights), kept + 1

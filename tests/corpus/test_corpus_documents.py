@@ -11,9 +11,15 @@ import pytest
 from coderl.corpus.documents import Found, Reading, read_sources, source_files, source_size
 from coderl.errors import DataError
 
-CODE_SEARCH_NET = {"repo": "a/b", "path": "b/c.py", "language": "python", "original_string": "def f():\n    return 1\n", "code": "return 1"}
-GITHUB_CODE = {"code": "x = 1\n", "repo_name": "a/b", "path": "c.py", "language": "Python", "license": "MIT", "size": 6}
-STACK = {"content": "y = 2\n", "lang": "Python", "max_stars_repo_licenses": ["Apache-2.0", "MIT"]}
+CODE_SEARCH_NET: dict[str, object] = {
+    "repo": "a/b",
+    "path": "b/c.py",
+    "language": "python",
+    "original_string": "def f():\n    return 1\n",
+    "code": "return 1",
+}
+GITHUB_CODE: dict[str, object] = {"code": "x = 1\n", "repo_name": "a/b", "path": "c.py", "language": "Python", "license": "MIT", "size": 6}
+STACK: dict[str, object] = {"content": "y = 2\n", "lang": "Python", "max_stars_repo_licenses": ["Apache-2.0", "MIT"]}
 
 
 def read(*sources: Path, reading: Reading | None = None) -> list[Found]:

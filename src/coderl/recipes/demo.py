@@ -32,7 +32,7 @@ class Config:
     quick: bool = False
     """the same chain in 3 minutes, on fewer of everything: it shows the steps; what RL is worth takes the whole demo"""
     form: Literal["ours", "paper"] = "ours"
-    """how CodeRL learns. paper: its policy gradient as it stands; ours: no negative weights, and the programs that pass are solutions too"""
+    """how CodeRL learns. paper: its policy gradient as it stands; ours: from the programs that pass alone, as from references"""
     seed: int = 0
     """seed of problems, weights and samples"""
     actor: Literal["encoder-decoder", "decoder-only"] = "encoder-decoder"
@@ -122,7 +122,7 @@ class Form(NamedTuple):
 
 
 FORMS = {
-    "ours": Form(("--solutions", "3", "--negative-weight", "0"), 6.0, 3e-3, 1024),
+    "ours": Form(("--solutions", "3"), 8.0, 3e-3, 1024),
     # negatives have no floor on frozen samples: they stand neither this rate nor more passes
     "paper": Form(("--negative-weight", "1", "--no-scaled", "--reduction", "program-sum"), 2.0, 1e-3, 2048),
 }

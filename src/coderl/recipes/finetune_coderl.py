@@ -53,7 +53,8 @@ class Config:
     negative_weight: float = 0.1
     """weight of negative relative returns; 1 = as in the paper, which on frozen samples can make the actor worse"""
     solutions: float = 0.0
-    """weight of cross-entropy on the programs that pass, beside their policy gradient: each is a solution as good as a reference. Not in the paper"""
+    """above 0: learn only from programs that pass, as from references; this is added to each weight, which says how much better than the
+    greedy program. Not in the paper"""
     tuning: Annotated[Tuning, OmitArgPrefixes] = DEFAULT
     """how the actor learns"""
     training: Annotated[Training, OmitArgPrefixes] = OFTEN_SAVED
