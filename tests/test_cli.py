@@ -83,8 +83,11 @@ def test_done_is_0_and_results_go_to_stdout(problems: Path) -> None:
     [
         (["sampel"], "coderl: stage 'sampel' is unknown; did you mean 'sample'? `coderl --help` lists the stages"),
         (["xyzzy"], "coderl: stage 'xyzzy' is unknown; `coderl --help` lists the stages"),
-        (["problems"], "coderl: problems needs to know which: give one of mini, apps, mbpp, humaneval, jsonl"),
-        (["problems", "mbp"], "coderl: problems 'mbp' is unknown; did you mean 'mbpp'? give one of mini, apps, mbpp, humaneval, jsonl"),
+        (["problems"], "coderl: problems needs to know which: give one of mini, apps, mbpp, humaneval, contests, jsonl, overlap"),
+        (
+            ["problems", "mbp"],
+            "coderl: problems 'mbp' is unknown; did you mean 'mbpp'? give one of mini, apps, mbpp, humaneval, contests, jsonl, overlap",
+        ),
         (["--workers", "3"], "coderl: flag '--workers' without a stage; `coderl --help` lists the stages, and flags come behind one"),
         (["grade", "--config"], "coderl: --config needs a file behind it, e.g. --config run.toml"),
     ],

@@ -35,11 +35,11 @@ def main(config: Config) -> None:
     import shutil
 
     from ..chat import KEY, around
-    from ..errors import ModelError, UsageError
+    from ..errors import CoderlError, ModelError, UsageError
     from ..models.causal import is_decoder_only
     from ..models.hub import local_folder
     from ..prompts import KEPT_AS
-    from ..store import atomic_write
+    from ..store import atomic_write, write_failure
     from ..tokens import load_tokenizer, read_json
 
     if config.out.exists():
@@ -59,10 +59,21 @@ def main(config: Config) -> None:
         if kind == "t5":  # the hub's CodeT5 has bare vocabulary files, whose settings no loader of ours looks at
             tokenizer.save_pretrained(str(config.out))
     except (OSError, shutil.Error) as error:
-        raise ModelError(f"{config.out} cannot be written ({error}); free space, or choose another --out") from None
+        shutil.rmtree(config.out, ignore_errors=True)  # half a folder is no actor, and the next call refuses a folder that is there
+        raise CoderlError(write_failure(config.out, error if isinstance(error, OSError) and error.errno else _first(error))) from None
     settings = read_json(config.out / "tokenizer_config.json") | {KEY: asked, KEPT_AS: config.template}
     atomic_write(config.out / "tokenizer_config.json", json.dumps(settings, indent=2, ensure_ascii=False) + "\n")
     print(f"{config.model} ({kind}), asked as {asked}, prompts as in {config.template} -> {config.out}")
+
+
+def _first(error: OSError) -> OSError:
+    """What copytree met first; it gathers failures as text alone."""
+    import errno
+    import os
+
+    text = str(error)
+    code = next((number for number in errno.errorcode if f"[Errno {number}]" in text), errno.EIO)
+    return OSError(code, os.strerror(code))
 
 
 def _link_or_copy(source: str, target: str) -> str:
