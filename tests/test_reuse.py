@@ -26,32 +26,39 @@ def runs(tmp_path):
 
 
 def test_what_is_written_is_read(runs):
-    assert earlier_examples(runs[:1], "importance") == [PASSED, FAILED]
+    assert earlier_examples(runs[:1], "importance", True) == [PASSED, FAILED]
     assert [one.passed for one in read_records(runs[0] / FILE, Learnt)] == [True, False]
 
 
 def test_passing_takes_what_passed_each_once_with_its_newest_weights(runs):
-    assert earlier_examples(runs, "passing") == [PASSED._replace(weights=(2.0, 2.0, 2.0))]
+    assert earlier_examples(runs, "passing", False) == [PASSED._replace(weights=(2.0, 2.0, 2.0))]
 
 
 def test_a_pass_that_was_worse_than_expected_is_not_taken(tmp_path):
     write_learnt(tmp_path / FILE, [PASSED._replace(weights=(-0.1, 0.1, 0.1))])
-    assert earlier_examples([tmp_path], "passing") == []
+    assert earlier_examples([tmp_path], "passing", False) == []
 
 
 def test_importance_needs_the_log_probabilities_of_then(tmp_path):
     write_learnt(tmp_path / FILE, [FAILED._replace(old_log_probs=None)])
-    assert earlier_examples([tmp_path], "passing") == []
-    with pytest.raises(DataError, match="make it with --reuse importance too"):
-        earlier_examples([tmp_path], "importance")
+    assert earlier_examples([tmp_path], "passing", False) == []
+    with pytest.raises(DataError, match="make it with --reuse importance, or with GRPO"):
+        earlier_examples([tmp_path], "importance", True)
+
+
+def test_a_loss_with_ratios_takes_no_solutions_without_them(tmp_path):
+    write_learnt(tmp_path / FILE, [PASSED._replace(old_log_probs=None)])
+    assert len(earlier_examples([tmp_path], "passing", False)) == 1
+    with pytest.raises(DataError, match="without the log-probabilities"):
+        earlier_examples([tmp_path], "passing", True)
 
 
 def test_a_broken_file_is_named(tmp_path):
     with pytest.raises(DataError, match=r"learnt\.jsonl: no such file"):
-        earlier_examples([tmp_path], "passing")
+        earlier_examples([tmp_path], "passing", False)
     (tmp_path / FILE).write_text('{"problem":"p","prompt":[1],"program":[2,1],"weights":[1],"label":3}\n')
     with pytest.raises(DataError, match="2 tokens has 1 weights"):
-        earlier_examples([tmp_path], "passing")
+        earlier_examples([tmp_path], "passing", False)
 
 
 def test_old_tokens_count_by_their_truncated_ratio():

@@ -73,21 +73,22 @@ def write_learnt(path: Path, examples: Iterable[Example]) -> None:
     write_records(path, (_record(example) for example in examples if not example.supervised))
 
 
-def earlier_examples(runs: Sequence[Path], reuse: Reuse) -> list[Example]:
-    """Programs of earlier runs to learn from again; with "passing" each distinct one once.
+def earlier_examples(runs: Sequence[Path], reuse: Reuse, ratios: bool) -> list[Example]:
+    """Programs of earlier runs to learn from again; with "passing" each distinct one once, those with a weight below 0 left out.
 
     Args:
         runs: run folders of earlier rounds, the newest last.
+        ratios: whether the loss asks for p / p_old.
 
     Raises:
-        DataError: a run has no such file, or "importance" meets one without log-probabilities.
+        DataError: a run has no such file, or holds no log-probabilities where ratios are asked for.
     """
     found = [(run, one) for run in runs for one in iterate_records(run / FILE, Learnt)]
     if reuse == "passing":
-        return list({(one.problem, one.program): _example(one) for _, one in found if one.passed and min(one.weights) >= 0}.values())
+        found = list({(one.problem, one.program): (run, one) for run, one in found if one.passed and min(one.weights) >= 0}.values())
     for run, one in found:
-        if not one.old_log_probs:
-            raise DataError("holds programs without the log-probabilities of their actor; make it with --reuse importance too", run / FILE)
+        if ratios and not one.old_log_probs:
+            raise DataError("holds programs without the log-probabilities of their actor; make it with --reuse importance, or with GRPO", run / FILE)
     return [_example(one) for _, one in found]
 
 

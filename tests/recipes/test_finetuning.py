@@ -136,3 +136,5 @@ def test_variants_are_the_rows_of_table_2(tmp_path):
         method(config(tmp_path))
     with pytest.raises(UsageError, match="variant D needs --scores"):
         method(replace(both, scores=None, variant="D"))
+    with pytest.raises(UsageError, match="changes may be negative, solutions are not"):
+        method(replace(both, variant="changes", solutions=1.0))

@@ -117,7 +117,7 @@ def test_a_round_learns_from_earlier_ones_again(made, tmp_path, algorithm, reuse
     assert first and second and not {one.problem for one in first} & {one.problem for one in second}
     assert len(first[0].old_log_probs) == len(first[0].program)  # GRPO has them anyway
     expected = len(first) if reuse == "importance" else sum(one.passed for one in first)
-    again = len(earlier_examples([Round(config, 1).folder / "tuned"], reuse))
+    again = len(earlier_examples([Round(config, 1).folder / "tuned"], reuse, True))
     updates = [next(line for line in RunDirectory(Round(config, n).folder / "tuned").metrics() if line["stage"] == "signal") for n in (1, 2)]
     assert [line["earlier"] for line in updates] == [0, again] and again == expected
 
@@ -132,7 +132,7 @@ def test_with_overlap_a_round_draws_while_the_one_before_learns(made, tmp_path):
     assert "--drawn-by" not in steps["tune-1"].command
     assert str(Round(config, 1).actor) == steps["tune-3"].command[steps["tune-3"].command.index("--drawn-by") + 1]
     rounds.main(config)
-    examples = earlier_examples([Round(config, 2).folder / "tuned"], "importance")
+    examples = earlier_examples([Round(config, 2).folder / "tuned"], "importance", True)
     drew, learns = (with_old_log_probs(load_actor(path).model, examples, 0) for path in (config.model, Round(config, 1).actor))
 
     def apart(others):

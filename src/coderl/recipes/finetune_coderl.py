@@ -94,6 +94,10 @@ def method(config: Config) -> tuple[Advantages, Spread]:
     advantages = signals.absolute if variant == "B" else signals.over_greedy(baseline, config.negative_weight)
     if variant in ("A", "C"):
         return advantages, signals.evenly if variant == "A" else signals.decaying
+    if variant == "changes" and config.solutions:
+        raise UsageError(
+            f"--solutions is {config.solutions:g} with variant changes: changes may be negative, solutions are not; leave one of them out"
+        )
     if config.scores is None:
         raise UsageError(f"variant {variant} needs --scores, the token scores of a critic (`coderl score`); without them there are variants A and C")
     known = _scores(config.scores)

@@ -1,7 +1,7 @@
 """Stage `finetune grpo`: group-normalised advantages, clipped ratios, no critic (Shao et al. 2024, DeepSeekMath).
 
     A           = (r - mean) / std over the problem's samples; every token has the advantage of its program
-    L_rl        = - mean over tokens of min(ratio A, clip(ratio, 1 - low, 1 + high) A) + kl_weight x KL to the starting actor
+    L_rl        = - mean over tokens of min(ratio A, clip(ratio, 1 - low, 1 + high) A) + kl_weight x KL to the actor that drew the program
     ratio       = p(w_t) / p_old(w_t); old: the actor that drew the programs, the one at the start or `--drawn-by`
 
 Reads programs with verdicts; writes `OUT/actor`, `metrics.jsonl`, `manifest.json`. docs/algorithms/grpo.md.
@@ -44,7 +44,7 @@ class Config:
     clip_high: float = 0.2
     """the ratio counts up to 1 + this (DAPO: 0.28)"""
     kl_weight: float = 0.0
-    """weight of the divergence from the starting actor, nats a token (DeepSeekMath: 0.04)"""
+    """weight of the divergence from the actor that drew the program, nats a token (DeepSeekMath: 0.04)"""
     tuning: Annotated[Tuning, OmitArgPrefixes] = DEFAULT
     """how the actor learns"""
     training: Annotated[Training, OmitArgPrefixes] = OFTEN_SAVED

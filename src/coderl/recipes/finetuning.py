@@ -42,7 +42,7 @@ class Tuning:
     keep: Literal["best", "last"] = "best"
     """OUT/actor: the actor of the best look at --validation (the start counts; of equals the last), or the last; without --validation the last"""
     reuse: Literal["none", "passing", "importance"] = "none"
-    """passing: programs of --earlier runs that passed are learnt from again; importance: all of them, each token weighed by
+    """passing: programs of --earlier runs that passed are learnt from again, unless a weight of theirs is below 0; importance: all of them, each token weighed by
     min(1, p / p_old). Both write OUT/learnt.jsonl for the runs behind; rounds hands it on"""
     earlier: tuple[Path, ...] = ()
     """run folders whose learnt.jsonl --reuse takes"""
@@ -285,7 +285,7 @@ def with_earlier(config: Inputs, found: Material, examples: list[Example]) -> li
             examples = with_old_log_probs(sampler(config, found), examples, found.actor.tokenizer.pad_token_id)
     if found.machine.lead:
         reuse.write_learnt(found.run / reuse.FILE, examples)
-    return [*examples, *reuse.earlier_examples(tuning.earlier, tuning.reuse)]
+    return [*examples, *reuse.earlier_examples(tuning.earlier, tuning.reuse, ratios=examples[0].old_log_probs is not None)]
 
 
 def end(config: Inputs, found: Material, policy: Policy, at: Progressed) -> None:
