@@ -42,8 +42,8 @@ class Tuning:
     keep: Literal["best", "last"] = "best"
     """OUT/actor: the actor of the best look at --validation (the start counts; of equals the last), or the last; without --validation the last"""
     reuse: Literal["none", "passing", "importance"] = "none"
-    """passing: programs of --earlier runs that passed are learnt from again, unless a weight of theirs is below 0; importance: all of them, each token weighed by
-    min(1, p / p_old). Both write OUT/learnt.jsonl for the runs behind; rounds hands it on"""
+    """passing: programs of --earlier runs that passed are learnt from again, unless a weight of theirs is below 0; importance: all of them, each
+    token weighed by min(1, p / p_old). Both write OUT/learnt.jsonl for the runs behind; rounds hands it on"""
     earlier: tuple[Path, ...] = ()
     """run folders whose learnt.jsonl --reuse takes"""
     drawn_by: Path | None = None
