@@ -70,7 +70,7 @@ def table(problems: Sequence[Problem], judged: dict[str, list[Judged]], ks: Sequ
 
 def main(words: Sequence[str]) -> None:
     ks = [int(word) for word in words[5:] if word.isdecimal() and int(word)] or list(KS)
-    if len(words) < 5 or len(words) > 5 and len(ks) != len(words) - 5:
+    if len(words) < 5 or (len(words) > 5 and len(ks) != len(words) - 5):
         sys.exit("usage: python runs/ranked_table.py PROBLEMS PROGRAMS VERDICTS EXAMPLE_VERDICTS SCORES [K ...], each K at least 1")
     problems = read_records(Path(words[0]), Problem)
     rows = table(problems, read(*map(Path, words[1:5])), ks)
