@@ -1,6 +1,6 @@
 """What the published critic scores say with and without their padding: predictions and accuracy, a line per problem.
 
-    python bench/released_critic_padding.py ../shared/data/apps_coderl_sample/train
+    python bench/released_critic_padding.py $CODERL_DATA/apps_coderl_sample/train
 
 Reads `gen_solutions_critic_scores.json.gz` of every problem folder (states of all 512 positions, labels, outcomes).
 """

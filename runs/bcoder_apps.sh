@@ -22,7 +22,8 @@ TUNE=(--updates "$(real_or 10000 "$DRY")" --learning-rate 3e-5)  # falls linearl
 TUNE+=(--batch-tokens "$(real_or $((GPUS > 2 ? 17000 / GPUS : 8500)) 500)" --accumulate "$(real_or $((2 / GPUS > 0 ? 2 / GPUS : 1)) 1)")    # 128 in all [paper]
 WEIGHTS=(--advantage-weight 0.1 --ce-weight 0.5)                # [paper]
 LEARNING=(--real-share 0.5 --weight-decay 0.05)                 # [paper]
-RANKED=$(real_or 256 3)                                         # m for k = 1 and 5 [paper]; filtered ones 1000 at T 0.4: RANKED=1000 TEMPERATURE=0.4
+RANKED=$(real_or "${RANKED:-256}" 3)                            # m for k = 1 and 5 [paper]; filtered ones 1000 at T 0.4: RANKED=1000 TEMPERATURE=0.4
+KS=(${KS:-1 5})                                                 # of the ranked tables [paper: 1, 5, and 1000 of m = 2500]
 TEMPERATURE=${TEMPERATURE:-0.6}                                 # [paper, of the ranked rows]
 SEED=${SEED:-0}
 
@@ -42,12 +43,12 @@ train bcoder finetune --model "$OUT/value/model" "${FILES[@]}" --out "$OUT/bcode
 # ---- 3. candidates of B-Coder and of the checkpoint for the test problems, verdicts, scores, ranked and filtered top-k
 for name in bcoder checkpoint; do
   model=$OUT/bcoder/model; [ "$name" = checkpoint ] && model=$CHECKPOINT
-  TO=$OUT/test-$name
+  TO=$OUT/test-$name-$RANKED-T$TEMPERATURE
   write_programs "$OUT/test.jsonl" "$TO-s.jsonl" --model "$model" -n "$RANKED" --temperature "$TEMPERATURE" "${WRITING[@]}" --seed $((SEED + 1))
   judge "$OUT/test.jsonl" "$TO-s.jsonl" "$TO-v.jsonl" --stop-at-first-failure
   judge_examples "$OUT/test.jsonl" "$TO-s.jsonl" "$TO-e.jsonl"
   coderl evaluate --problems "$OUT/test.jsonl" --verdicts "$TO-v.jsonl" --examples "$TO-e.jsonl" --k 1 $(real_or "5 50 100" 2) --out "$TO.json" --name "$name, unranked"
   coderl bcoder rank --model "$OUT/bcoder/model" --problems "$OUT/test.jsonl" --programs "$TO-s.jsonl" --verdicts "$TO-v.jsonl" --out "$TO-r.jsonl" "${LIMITS[@]}"
-  call "$PYTHON" "$ROOT/runs/ranked_table.py" "$OUT/test.jsonl" "$TO-s.jsonl" "$TO-v.jsonl" "$TO-e.jsonl" "$TO-r.jsonl"
+  call "$PYTHON" "$ROOT/runs/ranked_table.py" "$OUT/test.jsonl" "$TO-s.jsonl" "$TO-v.jsonl" "$TO-e.jsonl" "$TO-r.jsonl" "${KS[@]}"
 done
 finish

@@ -15,7 +15,6 @@ import json
 import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from coderl.records import Problem, Program
@@ -55,7 +54,7 @@ def references(problems: str, programs: str, most: int = 2) -> None:
         for problem in read_records(Path(problems), Problem)
         for i, code in enumerate(sorted(problem.solutions, key=len)[:most])
     ]
-    write_records(Path(programs), [replace(p) for p in drawn] + known)
+    write_records(Path(programs), drawn + known)
 
 
 def corpus(problems: str, out: str) -> None:

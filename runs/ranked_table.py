@@ -1,6 +1,6 @@
 """B-Coder's ranked tables from files: pass@k of the k best programs by recovered reward, and of those that pass the example tests.
 
-    python runs/ranked_table.py PROBLEMS PROGRAMS VERDICTS EXAMPLE_VERDICTS SCORES
+    python runs/ranked_table.py PROBLEMS PROGRAMS VERDICTS EXAMPLE_VERDICTS SCORES [K ...]      K: 1 and 5 unless told
 
 Beside the reward stand its control, the mean log-probability of the program (B-Coder's Table 8 leaves open whether ranking by it would do),
 and the bound, the hidden verdict itself (Table 9). Percent, by difficulty; copies of a program are one candidate.
@@ -51,12 +51,12 @@ def read(programs: Path, verdicts: Path, examples: Path, scores: Path) -> dict[s
     return found
 
 
-def table(problems: Sequence[Problem], judged: dict[str, list[Judged]]) -> list[tuple[str, ...]]:
+def table(problems: Sequence[Problem], judged: dict[str, list[Judged]], ks: Sequence[int] = KS) -> list[tuple[str, ...]]:
     """A row for each rule and k: plain and filtered, each by difficulty and for all, in percent."""
     levels = [level for level in DIFFICULTIES if any(p.difficulty == level for p in problems)]
     rows: list[tuple[str, ...]] = [("ranked by", "k", "rows", *levels, "all")]
     for name, rule in RULES.items():
-        for k in KS:
+        for k in ks:
             found = {
                 p.id: ranked_pass([Candidate(one.code, rule(one), one.right, one.survives) for one in judged[p.id]], k)
                 for p in problems
@@ -69,10 +69,11 @@ def table(problems: Sequence[Problem], judged: dict[str, list[Judged]]) -> list[
 
 
 def main(words: Sequence[str]) -> None:
-    if len(words) != 5:
-        sys.exit("usage: python runs/ranked_table.py PROBLEMS PROGRAMS VERDICTS EXAMPLE_VERDICTS SCORES")
+    ks = [int(word) for word in words[5:] if word.isdecimal() and int(word)] or list(KS)
+    if len(words) < 5 or (len(words) > 5 and len(ks) != len(words) - 5):
+        sys.exit("usage: python runs/ranked_table.py PROBLEMS PROGRAMS VERDICTS EXAMPLE_VERDICTS SCORES [K ...], each K at least 1")
     problems = read_records(Path(words[0]), Problem)
-    rows = table(problems, read(*map(Path, words[1:])))
+    rows = table(problems, read(*map(Path, words[1:5])), ks)
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     for row in rows:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())

@@ -30,6 +30,7 @@ note() { printf '%q ' "$@"; echo; }
 begin() {  # begin FOLDER: where everything goes
   OUT=${GIVEN_OUT:-${OUT:-$1}}
   GPUS=$(real_or "${GPUS:-1}" 1)
+  case $GPUS in 1|2|4|8) ;; *) echo "$0: GPUS is $GPUS; it must be 1, 2, 4 or 8, which divide the batches of the paper" >&2; exit 2 ;; esac
   if dry; then
     : "${CODERL_DATA:?--dry-run reads APPS problems and the tokenizer of CodeT5 from the folder that CODERL_DATA names}"
     mkdir -p "$OUT"
@@ -55,17 +56,31 @@ train() {  # a training stage, on all GPUs
   if [ "$GPUS" -gt 1 ]; then call accelerate launch --multi_gpu --num_processes "$GPUS" -m coderl "$@"; else coderl "$@"; fi
 }
 
-write_programs() {  # write_programs PROBLEMS PROGRAMS [sample's flags]: a part of the problems on each GPU
+PARTS=8  # that problems are dealt into for several GPUs, whatever their number, so that a resume with another number goes on with the same parts
+trap 'kill $(jobs -p) 2>/dev/null || true' EXIT  # Ctrl-C does not reach what runs in the background
+
+write_programs() {  # write_programs PROBLEMS PROGRAMS [sample's flags]: a part of the problems on each GPU at a time
   local problems=$1 programs=$2; shift 2
   if dry; then set -- "$@" --workers 1; fi
-  if [ "$GPUS" = 1 ] || [ "$PRINT" = 1 ]; then coderl sample --problems "$problems" --out "$programs" "$@"; return; fi
-  local parts=$programs.parts each; mkdir -p "$parts"
-  "$PYTHON" "$ROOT/runs/pick.py" deal "$GPUS" "$problems" "$parts"
-  for each in $(seq 0 $((GPUS - 1))); do
-    CUDA_VISIBLE_DEVICES=$each "$PYTHON" -m coderl sample --problems "$parts/problems-$each.jsonl" --out "$parts/programs-$each.jsonl" "$@" &
+  # a file that is there is whole, or was begun on one GPU: one process writes what it lacks
+  if [ "$GPUS" = 1 ] || [ "$PRINT" = 1 ] || [ -e "$programs" ]; then coderl sample --problems "$problems" --out "$programs" "$@"; return; fi
+  local parts=$programs.parts first part each failed=0
+  local -a writers whole=()
+  mkdir -p "$parts"
+  "$PYTHON" "$ROOT/runs/pick.py" deal "$PARTS" "$problems" "$parts"
+  for ((first = 0; first < PARTS; first += GPUS)); do
+    writers=()
+    for ((each = 0; each < GPUS; each++)); do
+      part=$((first + each))
+      whole+=("$parts/programs-$part.jsonl")
+      CUDA_VISIBLE_DEVICES=$each "$PYTHON" -m coderl sample --problems "$parts/problems-$part.jsonl" --out "${whole[-1]}" "$@" &
+      writers+=($!)
+    done
+    for each in "${writers[@]}"; do wait "$each" || failed=1; done
+    if [ "$failed" = 1 ]; then echo "$0: a process that wrote $programs has failed, see above; the same call goes on from here" >&2; exit 1; fi
   done
-  for each in $(jobs -p); do wait "$each"; done
-  cat "$parts"/programs-*.jsonl > "$programs"
+  cat "${whole[@]}" > "$programs.new"
+  mv "$programs.new" "$programs"
 }
 
 judge() {  # judge PROBLEMS PROGRAMS VERDICTS [grade's flags]

@@ -7,6 +7,7 @@ import re
 import shlex
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,99 @@ def test_every_command_is_one_that_its_stage_reads(recipe, gpus):
         stages.add(name)
     assert len(stages) > 1
     assert ("accelerate" in told.stdout) == (gpus == "8" and recipe != "mbpp_zero_shot")  # it trains nothing
+
+
+def batches(recipe, gpus):
+    """Of each training command, by its OUT: what all processes put into an update, in tokens or rows."""
+    found = {}
+    for line in bash(recipe, "--print", GPUS=gpus, VARIANTS="D").stdout.splitlines():
+        words = shlex.split(line)
+        value = {a: b for a, b in itertools.pairwise(words) if a.startswith("--")}
+        if size := value.get("--batch-tokens") or value.get("--batch"):
+            found[value["--out"]] = int(size) * int(value.get("--accumulate", 1)) * int(value.get("--num_processes", 1))
+    return found
+
+
+@pytest.mark.parametrize("recipe", [name for name in RECIPES if name != "mbpp_zero_shot"])
+def test_an_update_is_as_large_on_any_number_of_gpus(recipe):
+    alone = batches(recipe, "1")
+    assert len(alone) >= 2
+    assert all(batches(recipe, gpus) == alone for gpus in ("2", "4", "8"))
+
+
+def test_other_numbers_of_gpus_are_bad_usage():
+    told = bash("coderl_apps", "--print", GPUS="3")
+    assert told.returncode == 2 and "GPUS is 3; it must be 1, 2, 4 or 8" in told.stderr
+
+
+def test_critic_sampling_needs_row_d():
+    one, all_rows = (bash("coderl_apps", "--print", VARIANTS=rows) for rows in ("A", "A B C D"))
+    assert one.returncode == 0 and "coderl-D" not in one.stdout and "critic2" not in one.stdout and "step 7" in one.stderr
+    assert all_rows.stdout.count("finetune coderl") == 4 and "critic-sample" in all_rows.stdout and all_rows.stderr == ""
+    wrong = bash("coderl_apps", "--print", VARIANTS="A X")
+    assert wrong.returncode == 2 and "VARIANTS names X" in wrong.stderr
+
+
+def test_the_number_of_ranked_programs_is_read():
+    told = bash("bcoder_apps", "--print", RANKED="2500", KS="1 5 1000").stdout
+    assert "-n 2500" in told and told.count("2500-T0.6-r.jsonl 1 5 1000") == 2
+
+
+WRITER = """#!/usr/bin/env bash
+# in place of python: deals with the real one, and writes the id of each problem where `coderl sample` would write programs
+[ "$2" = deal ] && exec {python} "$@"
+while [ $# -gt 0 ]; do case $1 in --problems) problems=$2 ;; --out) out=$2 ;; esac; shift; done
+echo $$ >> {folder}/writers
+if [ -e {folder}/slow ]; then exec sleep 60; fi
+[ "$CUDA_VISIBLE_DEVICES" = "$(cat {folder}/broken)" ] && exit 1
+sleep 0.3
+grep -o '"id":"[^"]*"' "$problems" > "$out"
+"""
+
+
+@pytest.fixture
+def writers(tmp_path):
+    """Starts `write_programs` on so many GPUs, for 16 problems, with a stand-in for python; `broken` names the GPU that fails."""
+    write_records(tmp_path / "p.jsonl", [problem(f"p{i}") for i in range(16)])
+    stand_in = tmp_path / "python"
+    stand_in.write_text(WRITER.format(python=sys.executable, folder=tmp_path))
+    stand_in.chmod(0o755)
+
+    def start(gpus, broken=""):
+        (tmp_path / "broken").write_text(broken)
+        script = f"source {RUNS / 'recipe.sh'}; begin {tmp_path}; write_programs {tmp_path / 'p.jsonl'} {tmp_path / 's.jsonl'}"
+        environment = {**os.environ, "PYTHON": str(stand_in), "GPUS": gpus}
+        return subprocess.Popen(["bash", "-c", script], stderr=subprocess.PIPE, text=True, env=environment)
+
+    return start
+
+
+def test_writing_goes_on_with_another_number_of_gpus(writers, tmp_path):
+    """One of 8 fails: the others are waited for, there is no file of programs, and 4 GPUs then make it whole, each problem once."""
+    first = writers("8", broken="3")
+    assert "has failed" in first.communicate(timeout=60)[1] and first.returncode == 1
+    assert not (tmp_path / "s.jsonl").exists()
+    assert len(list((tmp_path / "s.jsonl.parts").glob("programs-*.jsonl"))) == 7
+    second = writers("4")
+    second.communicate(timeout=60)
+    assert second.returncode == 0
+    assert sorted((tmp_path / "s.jsonl").read_text().split()) == sorted(f'"id":"p{i}"' for i in range(16))
+
+
+def test_writers_end_with_their_recipe(writers, tmp_path):
+    (tmp_path / "slow").touch()
+    recipe = writers("4")
+    started = tmp_path / "writers"
+    deadline = time.monotonic() + 60
+    while not (started.exists() and len(started.read_text().split()) == 4):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    recipe.terminate()
+    recipe.communicate(timeout=30)
+    alive = [
+        one for one in started.read_text().split() if Path(f"/proc/{one}/cmdline").exists() and b"sleep" in Path(f"/proc/{one}/cmdline").read_bytes()
+    ]
+    assert alive == []
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
@@ -149,6 +243,10 @@ def test_the_ranked_table_by_hand():
     assert found["recovered reward", "1", "plain"] == ("0.00", "0.00") and found["recovered reward", "1", "filtered"] == ("100.00", "100.00")
     assert found["mean log-probability", "1", "plain"] == ("100.00", "100.00") and found["recovered reward", "5", "plain"] == ("100.00", "100.00")
     assert found["hidden verdict (bound)", "1", "plain"] == ("100.00", "100.00")
+    asked = ranked_table.table([problem("a", difficulty="interview")], {"a": [wrong, right]}, [2])
+    assert {row[1] for row in asked[1:]} == {"2"} and asked[1][3:] == ("100.00", "100.00")
+    with pytest.raises(SystemExit, match="each K at least 1"):
+        ranked_table.main(["p", "s", "v", "e", "r", "5", "0"])
 
 
 def test_the_page_has_the_table_that_the_script_prints():
