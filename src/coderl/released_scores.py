@@ -24,7 +24,6 @@ from .prompts import prompt, template_of
 from .records import OUTCOMES, Problem, Program, TokenScores, code_digest
 from .tokens import decode, encode_program, encode_prompt, token_texts
 
-
 BATCH = 16
 """Programs that a critic reads at a time: problems have hundreds of them, each as wide as the released form."""
 

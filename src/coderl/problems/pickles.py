@@ -26,6 +26,10 @@ _LETTERS = re.compile(r"b1|[iu][1248]|f[248]|c(8|16)|[SU][1-9][0-9]{0,8}")
 """What numpy writes for the kinds that are read: truth values, whole numbers, floats, complex numbers, bytes and texts of one length."""
 
 
+_TORN = (pickle.UnpicklingError, EOFError, ValueError, TypeError, LookupError, ArithmeticError, AttributeError, MemoryError, RecursionError)
+"""What Python and numpy say of bytes that are no pickle, or part of one."""
+
+
 def read_pickle(path: Path) -> Any:
     """The value of a pickle file.
 
@@ -40,7 +44,17 @@ def read_pickle(path: Path) -> Any:
         raise DataError("no such file; check the path", path) from None
     except OSError as error:
         raise DataError(f"cannot be opened ({error.strerror})", path) from None
-    except (pickle.UnpicklingError, EOFError, ValueError, TypeError, LookupError, ArithmeticError, AttributeError, MemoryError, RecursionError) as error:
+    except (
+        pickle.UnpicklingError,
+        EOFError,
+        ValueError,
+        TypeError,
+        LookupError,
+        ArithmeticError,
+        AttributeError,
+        MemoryError,
+        RecursionError,
+    ) as error:
         raise DataError(f"not a whole pickle ({error or type(error).__name__}); fetch it again", path) from None
 
 
