@@ -68,13 +68,13 @@ RESULTS = {
 
 
 def test_a_card_says_what_the_manifest_and_the_results_say() -> None:
-    card = model_card("small", {"warm": MANIFEST}, [RESULTS])
+    card = model_card("small", [("warm", MANIFEST)], [RESULTS])
     assert card.startswith("---\nlibrary_name: transformers\n")
     assert "coderl warm-start --out runs/warm" in card and "/place/of" not in card and "/data/" not in card
     assert "commit abc, Python 3.11.2, torch 2.13.0\n" in card and "read `p.jsonl`, SHA-256 0123456789abcdef..." in card
     assert "settings: seed 3, updates 20\n" in card
     assert "| all | 10 | 25.0 [12.5, 50.0] |" in card and "| interview | 4 | 50.0 [0.0, 100.0] |" in card
-    assert "Measured" not in model_card("small", {"warm": MANIFEST}, [])
+    assert "Measured" not in model_card("small", [("warm", MANIFEST)], [])
 
 
 def test_the_stage_writes_both(tmp_path: Path) -> None:
@@ -87,6 +87,16 @@ def test_the_stage_writes_both(tmp_path: Path) -> None:
     assert main(["export", *map(str, words)]) == 0
     assert parquet.read_table(tmp_path / "t.parquet").num_rows == 3
     assert "# warm" in (tmp_path / "README.md").read_text()
+
+
+def test_runs_of_one_name_are_all_on_the_card(tmp_path: Path) -> None:
+    for number, place in enumerate(("round-1", "round-2")):
+        (tmp_path / place / "tuned").mkdir(parents=True)
+        (tmp_path / place / "tuned" / "manifest.json").write_text(json.dumps({**MANIFEST, "config": {"seed": number}}))
+    runs = [str(tmp_path / place / "tuned") for place in ("round-1", "round-2")]
+    assert main(["export", "--runs", *runs, "--card", str(tmp_path / "README.md")]) == 0
+    card = (tmp_path / "README.md").read_text()
+    assert card.count("## Run `tuned`") == 2 and card.index("settings: seed 0") < card.index("settings: seed 1")
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import torch
 
+from coderl import released_scores
 from coderl.cli import main
-from coderl.examples import program_ids
+from coderl.examples import join_verdicts, program_ids
 from coderl.formulas.returns import outcome_returns
 from coderl.models.actor import small_t5
 from coderl.models.critic import PaperHead, ReleasedHead, critic_from_config, save_critic
@@ -99,6 +100,39 @@ def test_a_critic_of_ours_writes_scores_that_are_read_again(
     if head is ReleasedHead:  # as there: the maximum over all positions is the prediction
         assert np.array_equal(found.logits.max(axis=1).argmax(-1), found.predicted)
     assert pickle.loads((tmp_path / "out" / "0111" / "gen_solutions_critic_scores.pkl").read_bytes())["code"] == found.programs.tolist()
+
+
+def test_programs_are_scored_a_few_at_a_time_with_the_same_result(imported: Path, data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tokenizer = load_tokenizer(data_dir / "codet5_tokenizer" / "salesforce")
+    critic = critic_from_config(small_t5(32100, seed=0, width=16, layers=1, heads=2, feed_forward=16).config, PaperHead, 4, seed=0)
+    problem = next(p for p in read_records(imported / "in" / "problems.jsonl", Problem) if p.id == "apps/train/0111")
+    programs = [p for p in read_records(imported / "in" / "programs.jsonl", Program) if p.problem == problem.id][:5]
+    judged = join_verdicts(programs, read_records(imported / "in" / "verdicts.jsonl", Verdict))
+    whole = released_scores.scores_of(critic, tokenizer, problem, judged)
+    sizes: list[int] = []
+    critic.register_forward_pre_hook(lambda _, inputs: sizes.append(len(inputs[2])))
+    monkeypatch.setattr(released_scores, "BATCH", 2)
+    parts = released_scores.scores_of(critic, tokenizer, problem, judged)
+    assert sizes == [2, 2, 1]
+    assert np.array_equal(parts.programs, whole.programs) and np.array_equal(parts.predicted, whole.predicted)
+    assert parts.logits.shape == (5, 512, 4) and np.allclose(parts.logits, whole.logits, atol=1e-5)
+
+
+def test_two_problems_of_one_folder_are_refused(imported: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """apps/train/0111 and apps/test/0111 would both be written into 0111."""
+    for name in ("problems", "programs", "verdicts"):
+        text = (imported / "in" / f"{name}.jsonl").read_text()
+        (tmp_path / f"{name}.jsonl").write_text(text + text.replace("apps/train/", "apps/test/"))
+    words = [f"--{name}={tmp_path / name}.jsonl" for name in ("problems", "programs", "verdicts")]
+    assert main(["released", "export", *words, f"--out={tmp_path / 'out'}"]) == 1
+    assert "would both be written into" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_data_file_has_no_folders_to_import_from(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "train.jsonl").write_text(json.dumps({"problem_id": 0, "question": "q", "input_output": "", "solutions": ""}) + "\n")
+    assert main(["released", "import", "--source", str(tmp_path / "train.jsonl"), "--out", str(tmp_path / "in")]) == 1
+    assert "train.jsonl: has no folder with the question.txt of apps/train/0000" in capsys.readouterr().err
 
 
 def test_scores_of_other_programs_are_refused(imported: Path, tmp_path: Path, data_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -57,7 +57,7 @@ STAGES: dict[str, Stage] = {
     "pretrain spans": Stage("pretrain_spans", "Config", "main", "pretrain by masked span prediction"),
     "pretrain next": Stage("pretrain_next", "Config", "main", "pretrain by next-token prediction behind a pivot"),
     "show-prompt": Stage("show_prompt", "Config", "main", "print what the actor reads for a problem, and what would be cut"),
-    "adopt": Stage("adopt", "Config", "main", "take over a decoder-only model folder: how it is asked, as a chat model or plainly"),
+    "adopt": Stage("adopt", "Config", "main", "take over a model folder, CodeT5's or decoder-only: how it is asked"),
     "warm-start": Stage("warm_start", "Config", "main", "train an actor on reference solutions"),
     "sample": Stage("sample", "Config", "main", "write programs for problems with an actor"),
     "grade": Stage("grade", "Config", "main", "run programs against tests: verdicts"),

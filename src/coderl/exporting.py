@@ -131,12 +131,12 @@ def _text(value: Any) -> Any:
     return value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value
 
 
-def model_card(name: str, manifests: Mapping[str, Mapping[str, Any]], results: Sequence[Mapping[str, Any]]) -> str:
+def model_card(name: str, manifests: Sequence[tuple[str, Mapping[str, Any]]], results: Sequence[Mapping[str, Any]]) -> str:
     """A README.md for a model folder: what made the model, from its manifests, and what was measured.
 
     Args:
         name: of the model.
-        manifests: stage's folder name to its manifest.json, oldest first.
+        manifests: name of each stage's folder and its manifest.json, oldest first; names may repeat (every round's actor is `tuned`).
         results: results.json records (`coderl evaluate`).
 
     Raises:
@@ -149,7 +149,7 @@ def model_card(name: str, manifests: Mapping[str, Mapping[str, Any]], results: S
         "A code model trained with [coderl](https://arxiv.org/abs/2207.01780). Everything below is from the files of its runs.",
         "",
     ]
-    for folder, manifest in manifests.items():
+    for folder, manifest in manifests:
         lines += _section(folder, manifest)
     if results:
         lines += ["## Measured", "", "Percent of problems solved, with 95 % intervals over problems.", ""]

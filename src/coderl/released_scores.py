@@ -24,6 +24,9 @@ from .prompts import prompt, template_of
 from .records import OUTCOMES, Problem, Program, TokenScores, code_digest
 from .tokens import decode, encode_program, encode_prompt, token_texts
 
+BATCH = 16
+"""Programs that a critic reads at a time: problems have hundreds of them, each as wide as the released form."""
+
 
 class Scored(NamedTuple):
     """A judged program as the critic read it (re-indented, with its token ids), and its token scores."""
@@ -102,14 +105,15 @@ def scores_of(critic: Critic, tokenizer: PreTrainedTokenizerBase, problem: Probl
     for row, one in enumerate(judged):
         ids = _ids(tokenizer, one.program)
         labels[row, : len(ids)] = torch.tensor(ids)
-    output = critic.eval()(prompts, seen, labels, labels != IGNORE, torch.zeros(len(judged), dtype=torch.long))
+    critic.eval()
+    outputs = [critic(prompts, seen, part, part != IGNORE, torch.zeros(len(part), dtype=torch.long)) for part in labels.split(BATCH)]
     outcomes = [one.verdict.outcome.label for one in judged if one.verdict.outcome is not None]
     return Scores(
         programs=labels.numpy(),
         prompts=prompts.expand(len(judged), -1).numpy(),
         outcomes=np.array(outcomes, dtype=np.int64),
-        predicted=output.logits.argmax(-1).numpy(),
-        logits=output.token_logits.float().numpy(),
+        predicted=torch.cat([output.logits.argmax(-1) for output in outputs]).numpy(),
+        logits=torch.cat([output.token_logits.float() for output in outputs]).numpy(),
     )
 
 

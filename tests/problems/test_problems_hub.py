@@ -94,6 +94,20 @@ def test_code_contests(tmp_path: Path, write: Any, name: str) -> None:
     assert problem.extra == {"cf_rating": 800, "time_limit_seconds": 1.5} and problem.limits is None
 
 
+@pytest.mark.parametrize("name", ["c.jsonl", "c.json"])
+def test_nulls_are_fields_that_are_not_there(tmp_path: Path, name: str) -> None:
+    """As parquet has them: a row without a time limit, one with half of it, and one without tests of a group."""
+    rows = [{**CONTEST, "name": str(i)} for i in range(3)]
+    rows[0]["time_limit"] = None
+    rows[1]["time_limit"] = {"seconds": 2, "nanos": None}
+    rows[2]["generated_tests"] = None
+    text = json.dumps(rows) if name == "c.json" else "".join(json.dumps(row) + "\n" for row in rows)
+    (tmp_path / name).write_text(text)
+    first, second, third = code_contests.load(tmp_path / name)
+    assert "time_limit_seconds" not in first.extra and second.extra["time_limit_seconds"] == 2
+    assert len(third.tests) == len(first.tests) - len(CONTEST["generated_tests"]["input"])
+
+
 def test_code_contests_with_unequal_columns_is_refused(tmp_path: Path) -> None:
     path = write_jsonl(tmp_path / "c.jsonl", [{**CONTEST, "private_tests": {"input": ["3"], "output": []}}])
     with pytest.raises(DataError, match="has 1 inputs and 0 outputs in private_tests"):

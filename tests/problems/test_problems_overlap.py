@@ -48,6 +48,28 @@ def test_the_closest_statement_is_that_of_a_search_through_all() -> None:
         assert found.similarity == max(len(a & b) / len(a | b) for a, b in grams)
 
 
+def test_a_near_copy_is_found_among_long_statements_that_share_more() -> None:
+    """25 statements of 300 words begin with the first 20 words of the evaluation statement; the near copy has only 18 of them, and nothing else."""
+    words = [f"w{i}" for i in range(20)]
+    training = [problem(f"long{i}", " ".join([*words, *(f"{i}x{k}" for k in range(280))])) for i in range(25)]
+    (found,) = overlaps([*training, problem("near", " ".join(words[:18]))], [problem("e", " ".join(words))])
+    assert (found.closest, found.similarity) == ("near", 14 / 16)
+
+
+def test_an_n_gram_of_every_statement_counts() -> None:
+    training = [problem(f"t{i:03}", f"print the largest sum of x{i}") for i in range(300)]
+    (found,) = overlaps(training, [problem("e", "print the largest sum of y")])
+    assert (found.closest, found.similarity) == ("t000", 1 / 3)
+
+
+def test_of_equally_close_statements_the_first_by_name_is_taken() -> None:
+    """The index is a set of texts, whose order differs from process to process: names in an order that is none of them."""
+    words = [f"w{i}" for i in range(40)]
+    training = [problem(f"t{i}", " ".join(words[5 * i : 5 * i + 5])) for i in (3, 0, 5, 1, 4, 2)]
+    (found,) = overlaps(training, [problem("e", " ".join(words))])
+    assert found.closest == "t0"
+
+
 def test_what_shares_nothing() -> None:
     assert overlaps([problem("t", "one two three", "a")], [problem("e", "four five six")]) == [Overlap("e", 0, 0, 0.0, 0.0, "")]
 

@@ -112,6 +112,94 @@ class _Encodes:
         return _codecs.encode, ("x", "rot13")
 
 
+class _Objects:
+    """The kind of objects with flags that deny it: numpy would take the bytes of such an array as addresses."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return np.dtype, ("O8", False, True), (3, "|", None, None, None, -1, -1, 0)
+
+
+class _Number:
+    def __reduce__(self) -> tuple[Any, ...]:
+        return np.float32(0).__reduce__()[0], (_Objects(), b"\0" * 8)
+
+
+class _Buffer:
+    def __reduce__(self) -> tuple[Any, ...]:
+        return np.zeros(1).__reduce_ex__(5)[0], (b"\0" * 8, _Objects(), (1,), "C")
+
+
+class _Filled:
+    def __init__(self, kind: Any, shape: Any, data: Any) -> None:
+        self.state = (1, shape, kind, False, data)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return np.ndarray([0]).__reduce__()[0], (np.ndarray, (0,), b"b"), self.state
+
+
+class _Allocates:
+    def __init__(self, what: Any) -> None:
+        self.what = what
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return self.what, (1 << 10,)
+
+
+@pytest.mark.parametrize("protocol", [2, 4, 5])
+@pytest.mark.parametrize("value", [_Number(), _Buffer(), _Filled(_Objects(), (1,), b"\0" * 8)])
+def test_bytes_are_not_taken_as_objects(tmp_path: Path, value: Any, protocol: int) -> None:
+    (tmp_path / "p.pkl").write_bytes(pickle.dumps([value], protocol=protocol))
+    with pytest.raises(DataError, match="of the kind 'O8'; it must be of plain numbers or texts"):
+        read_pickle(tmp_path / "p.pkl")
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (_Allocates(bytes), "not a whole pickle"),
+        (_Allocates(np.ndarray), "as numpy does not write it"),
+        (np.ndarray, "holds a function or a type"),
+        (np.dtype, "holds a function or a type"),
+        (_Filled(np.dtype("f4"), (2,), b"\0" * 4), "holds 4 bytes for an array of shape"),
+        (_Filled(np.dtype("f4"), (-1,), b"\0" * 4), "must be of numbers from 0 up"),
+        (_Filled(np.dtype("f4"), (0, 10**30), b""), "not a whole pickle"),
+        (_Filled(np.dtype("f4"), (1,), [1.0]), "not made of bytes"),
+        (np.zeros(2, dtype=[("a", "f4")]), "of the kind 'V4'"),
+        (np.zeros(2, dtype="M8[s]"), "of the kind 'M8'"),
+    ],
+)
+@pytest.mark.parametrize("protocol", [2, 4])
+def test_arrays_are_made_of_the_bytes_that_are_there(tmp_path: Path, value: Any, message: str, protocol: int) -> None:
+    (tmp_path / "p.pkl").write_bytes(pickle.dumps([value], protocol=protocol))
+    with pytest.raises(DataError, match=message):
+        read_pickle(tmp_path / "p.pkl")
+
+
+@pytest.mark.parametrize("state", [b"}X\x01\0\0\0aK\x01s", b"N}X\x01\0\0\0aK\x01s\x86"])
+@pytest.mark.parametrize("name", [b"_codecs\nencode", b"numpy\ndtype", b"numpy\nndarray", b"numpy.core.multiarray\nscalar"])
+def test_a_pickle_writes_into_no_function(tmp_path: Path, name: bytes, state: bytes) -> None:
+    """`name`, a = 1 as its attribute, in both forms that BUILD knows, then the number 1 as the pickle's value."""
+    (tmp_path / "p.pkl").write_bytes(b"\x80\x02c" + name + b"\n" + state + b"b0K\x01.")
+    with pytest.raises(DataError, match="writes into a function or a type"):
+        read_pickle(tmp_path / "p.pkl")
+
+
+def test_arrays_of_every_layout_are_read(tmp_path: Path) -> None:
+    arrays = [np.arange(6, dtype=kind).reshape(2, 3) for kind in ("<i2", ">i4", "u1", "<f2", ">f8", "c8")]
+    arrays += [np.asfortranarray(arrays[0]), np.array(3.5), np.zeros((0, 3)), np.array([True, False]), np.array([b"ab", b"c"]), np.array(["x", "äß"])]
+    shared: list[Any] = [arrays[0], (arrays[0],)]
+    for protocol in range(2, 6):
+        (tmp_path / "p.pkl").write_bytes(pickle.dumps([arrays, shared, {"in": shared}], protocol=protocol))
+        read, again, holder = read_pickle(tmp_path / "p.pkl")
+        for found, wanted in zip(read, arrays, strict=True):
+            assert type(found) is np.ndarray and found.dtype == wanted.dtype and np.array_equal(found, wanted)
+        assert again is holder["in"] and again[0] is again[1][0] and again[0].flags.writeable
+    shared.append(shared)
+    (tmp_path / "p.pkl").write_bytes(pickle.dumps(shared))
+    found = read_pickle(tmp_path / "p.pkl")
+    assert found[2] is found
+
+
 @pytest.mark.parametrize("value", [_Runs(), _Reads(), _Fills(), _Encodes(), collections.OrderedDict(a=1), np.array([{"a": _Runs()}], dtype=object)])
 @pytest.mark.parametrize("protocol", [2, 5])
 def test_a_pickle_that_wants_to_run_something_is_refused(tmp_path: Path, value: Any, protocol: int) -> None:

@@ -3,7 +3,7 @@
 Lines: as in CodeRL's analysis of MBPP against APPS (appendix; after Austin et al.): the share of a reference's lines that occur in any
 training reference. A line is compared without the white space around it; empty ones and comments do not count. A problem's share is that
 of its most overlapping reference. Statements: Jaccard similarity of word 5-grams with the closest training statement, exact (an index
-from n-grams to problems, no sketch: 5,000 statements against 5,000 take seconds). Not here: files; what to do about it is the reader's.
+from n-grams to problems, no sketch: all that share an n-gram are compared). Not here: files; what to do about it is the reader's.
 """
 
 from __future__ import annotations
@@ -11,14 +11,13 @@ from __future__ import annotations
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
+from itertools import chain
 from typing import NamedTuple
 
 from ..records import Problem
 
 WORDS = 5
 """Length of the n-grams; a statement of fewer words is one n-gram."""
-_EVERYWHERE = 200
-"""An n-gram in more training statements than this ("the first line contains a single integer") finds no candidates, but counts in the similarity."""
 
 
 class Overlap(NamedTuple):
@@ -27,7 +26,8 @@ class Overlap(NamedTuple):
     Fields:
         lines: lines of the reference that shares most; shared: how many of these occur in training references.
         share: shared / lines, 0 where the problem has no reference.
-        similarity: of the closest training statement, 0 to 1; closest: its problem's id ("" where none shares an n-gram).
+        similarity: of the closest training statement, 0 to 1; closest: its problem's id, the first by name of several that are as close ("" where
+            none shares an n-gram).
     """
 
     problem: str
@@ -40,35 +40,32 @@ class Overlap(NamedTuple):
 
 def overlaps(training: Iterable[Problem], evaluation: Sequence[Problem]) -> list[Overlap]:
     """The overlap of every evaluation problem with all of the training problems, in equal order."""
-    known = _Known(set(), defaultdict(list), {})
+    known = _Known(set(), defaultdict(list), Counter())
     for problem in training:
         for code in problem.solutions:
             known.lines.update(lines_of(code))
-        known.grams[problem.id] = ngrams(problem.statement)
-        for gram in known.grams[problem.id]:
+        for gram in ngrams(problem.statement):
             known.places[gram].append(problem.id)
+            known.sizes[problem.id] += 1
     return [_overlap(problem, known) for problem in evaluation]
 
 
 class _Known(NamedTuple):
-    """All training lines, the training problems of each n-gram, and the n-grams of each."""
+    """All training lines, the training problems of each n-gram, and how many n-grams each has."""
 
     lines: set[str]
     places: dict[str, list[str]]
-    grams: dict[str, set[str]]
+    sizes: Counter[str]
 
 
 def _overlap(problem: Problem, known: _Known) -> Overlap:
     counts = [(len(found), sum(line in known.lines for line in found)) for found in map(lines_of, problem.solutions)]
     lines, shared = max(counts, key=_share, default=(0, 0))
     grams = ngrams(problem.statement)
-    telling = [names for names in (known.places.get(gram, []) for gram in grams) if len(names) <= _EVERYWHERE]
-    similarity, closest = 0.0, ""
-    for name, _ in Counter(name for names in telling for name in names).most_common(20):
-        found = len(grams & known.grams[name]) / len(grams | known.grams[name])
-        if found > similarity:
-            similarity, closest = found, name
-    return Overlap(problem.id, lines, shared, _share((lines, shared)), similarity, closest)
+    both = Counter(chain.from_iterable(known.places.get(gram, []) for gram in grams))  # n-grams shared with each training problem
+    close = {name: count / (len(grams) + known.sizes[name] - count) for name, count in both.items()}
+    closest = min(close, key=lambda name: (-close[name], name), default="")
+    return Overlap(problem.id, lines, shared, _share((lines, shared)), close.get(closest, 0.0), closest)
 
 
 def _share(counts: tuple[int, int]) -> float:

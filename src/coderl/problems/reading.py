@@ -69,11 +69,14 @@ def files_of(source: Path) -> list[Path]:
 def read_rows(path: Path) -> Iterator[Row]:
     """The objects of a parquet file (by its name), a JSON Lines file or a JSON array (by the first character), one by one.
 
-    Fields that are null in a parquet file are left out: a column is null where JSON would lack the field.
+    Fields that are null are left out: a column of a parquet file is null where JSON would lack the field, and tools that make JSON Lines of
+    parquet write the nulls.
     """
-    if path.suffix == ".parquet":
-        yield from _parquet_rows(path)
-        return
+    for row in _parquet_rows(path) if path.suffix == ".parquet" else _json_rows(path):
+        yield Row({name: value for name, value in row.data.items() if value is not None}, row.line)
+
+
+def _json_rows(path: Path) -> Iterator[Row]:
     lines = _lines(path)
     for number, line in lines:
         if not line.strip():
@@ -98,7 +101,7 @@ def _parquet_rows(path: Path) -> Iterator[Row]:
             for batch in file.iter_batches(batch_size=64):
                 for data in batch.to_pylist():
                     number += 1
-                    yield Row({name: value for name, value in data.items() if value is not None}, number)
+                    yield Row(data, number)
     except FileNotFoundError:
         raise DataError("no such file; check the path", path) from None
     except (ArrowException, OSError) as error:
@@ -143,8 +146,8 @@ def field(data: dict[str, Any], name: str, kind: type | tuple[type, ...], path: 
 
 
 def optional(data: dict[str, Any], name: str, default: Any, path: Path, line: int | None = None) -> Any:
-    """A field of the default's type, or the default where it is absent."""
-    return _typed(data[name], name, type(default), path, line) if name in data else default
+    """A field of the default's type, or the default where it is absent or null."""
+    return default if data.get(name) is None else _typed(data[name], name, type(default), path, line)
 
 
 def _typed(value: Any, name: str, kind: type | tuple[type, ...], path: Path, line: int | None) -> Any:

@@ -67,7 +67,7 @@ def _card(config: Config, card: Path) -> None:
     from ..evaluation import read_results
     from ..exporting import model_card
 
-    manifests = {run.resolve().name: _manifest(run) for run in config.runs}
+    manifests = [(run.resolve().name, _manifest(run)) for run in config.runs]
     name = config.name or config.runs[-1].resolve().name
     atomic_write(card, model_card(name, manifests, [read_results(path) for path in config.results]))
     print(f"{card}: model card of {name}")

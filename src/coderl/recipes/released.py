@@ -7,6 +7,7 @@ into a model folder of ours. Nothing is run, and pickles are read without runnin
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -89,8 +90,13 @@ def main_import(config: Import) -> None:
 
 def _folder(source: Path, problem: Problem) -> Path:
     """Where a problem that was read from `source` lies: its own folder, or one or two below."""
+    from ..errors import DataError
+
     split, number = problem.id.split("/")[-2:]
-    return next(path for path in (source / number, source / split / number, source) if (path / "question.txt").exists())
+    for path in (source / number, source / split / number, source):
+        if (path / "question.txt").exists():
+            return path
+    raise DataError(f"has no folder with the question.txt of {problem.id}; give the folder of APPS problem folders (0000, 0001, ...)", source)
 
 
 def _if_there(path: Path, problem: Problem, origin: str) -> list[Judged]:
@@ -118,19 +124,36 @@ def main_export(config: Export) -> None:
     unknown = [name for name in (*samples, *greedy) if name not in problems]
     if unknown:
         raise DataError(f"lacks the problem {unknown[0]!r}, which programs answer; give the file that they were sampled from", config.problems)
+    folders = _folders(config.out, {**samples, **greedy})
     critic = (load_critic(config.critic), load_tokenizer(config.critic)) if config.critic else None
     for name, judged in samples.items():
-        released.write_judged(config.out / Path(name).name / released.SAMPLES, [released.Judged(*one) for one in judged], baseline=False)
+        released.write_judged(folders[name] / released.SAMPLES, [released.Judged(*one) for one in judged], baseline=False)
     for name, judged in greedy.items():
-        released.write_judged(config.out / Path(name).name / released.BASELINE, [released.Judged(*one) for one in judged], baseline=True)
+        released.write_judged(folders[name] / released.BASELINE, [released.Judged(*one) for one in judged], baseline=True)
     print(f"{config.out}: {sum(map(len, samples.values()))} programs for {len(samples)} problems, {len(greedy)} greedy programs")
     if critic is None:
         return
     with progress("scoring", total=len(samples), unit="problems") as advance:
         for name, judged in samples.items():
-            released.write_scores(config.out / Path(name).name / released.SCORES, scores_of(*critic, problems[name], judged))
+            released.write_scores(folders[name] / released.SCORES, scores_of(*critic, problems[name], judged))
             advance(1)
     print(f"{config.out}: scores of {len(samples)} problems by {config.critic}")
+
+
+def _folders(out: Path, problems: Iterable[str]) -> dict[str, Path]:
+    """The folder of each problem, named by the last part of its id ("apps/train/0000").
+
+    Raises:
+        DataError: two problems would lie in one folder.
+    """
+    from ..errors import DataError
+
+    owners: dict[Path, str] = {}
+    for name in problems:
+        other = owners.setdefault(out / Path(name).name, name)
+        if other != name:
+            raise DataError(f"{other!r} and {name!r} would both be written into {out / Path(name).name}; export the splits one by one")
+    return {name: folder for folder, name in owners.items()}
 
 
 def _by_problem(programs: Path, verdicts: Path) -> dict[str, list[Judged]]:
