@@ -185,7 +185,7 @@ def test_a_pickle_writes_into_no_function(tmp_path: Path, name: bytes, state: by
 
 
 def test_arrays_of_every_layout_are_read(tmp_path: Path) -> None:
-    arrays = [np.arange(6, dtype=kind).reshape(2, 3) for kind in ("<i2", ">i4", "u1", "<f2", ">f8", "c8")]
+    arrays: list[Any] = [np.arange(6, dtype=kind).reshape(2, 3) for kind in ("<i2", ">i4", "u1", "<f2", ">f8", "c8")]
     arrays += [np.asfortranarray(arrays[0]), np.array(3.5), np.zeros((0, 3)), np.array([True, False]), np.array([b"ab", b"c"]), np.array(["x", "äß"])]
     shared: list[Any] = [arrays[0], (arrays[0],)]
     for protocol in range(2, 6):
@@ -210,7 +210,12 @@ def test_a_pickle_that_wants_to_run_something_is_refused(tmp_path: Path, value: 
 
 
 def test_plain_values_are_read(tmp_path: Path) -> None:
-    value = {"a": [1, 2.5, None, True, "x", b"y", (1,), {3}], "n": np.float32(0.25), "i": np.arange(6).reshape(2, 3), "s": np.array(["ä"])}
+    value: dict[str, Any] = {
+        "a": [1, 2.5, None, True, "x", b"y", (1,), {3}],
+        "n": np.float32(0.25),
+        "i": np.arange(6).reshape(2, 3),
+        "s": np.array(["ä"]),
+    }
     for protocol in range(2, 6):
         (tmp_path / "p.pkl").write_bytes(pickle.dumps(value, protocol=protocol))
         read = read_pickle(tmp_path / "p.pkl")
