@@ -92,7 +92,7 @@ def test_references_are_taught_in_a_fence_and_come_out_of_it(chat, problems):
 
 def test_what_was_drawn_is_learnt_from_whole(chat):
     ids = (*chat.encode("Here:\n```python\nprint(1)\n```\n", add_special_tokens=False), chat.eos_token_id)
-    code, extra = code_and_text(chat, ids)
+    code, extra = code_and_text(chat, ids, Problem("a", "s", "stdin", (), ()))
     assert code == "print(1)\n" and extra == {"text": "Here:\n```python\nprint(1)\n```\n"}
     program = Program("a", code, 0, extra={"token_ids": list(ids), **extra})
     assert program_ids(chat, program, 99) == (ids, False)
@@ -103,7 +103,7 @@ def test_what_was_drawn_is_learnt_from_whole(chat):
 def test_the_error_line_is_found_inside_the_answer(chat):
     text = "First words.\nMore words.\n```python\na = 1\nb = a / 0\nc = 2\n```\n"
     ids = tuple(chat.encode(text, add_special_tokens=False))
-    code, extra = code_and_text(chat, ids)
+    code, extra = code_and_text(chat, ids, Problem("a", "s", "stdin", (), ()))
     program = Program("a", code, 0, extra={"token_ids": list(ids), **extra})
     verdict = Verdict("a", 0, Outcome.RUNTIME_ERROR, "ZeroDivisionError", "division by zero", error_line=2)
     spread = on_error_line(chat, {"a": Problem("a", "s", "stdin", (), ())})

@@ -57,11 +57,13 @@ def write_tokens(folder: Path, texts: Iterable[str], tokenizer: PreTrainedTokeni
     The same texts in the same order must be given again. A text of no token is a document of none.
 
     Raises:
-        CoderlError: the disk is full, or the tokenizer has no <s>.
+        CoderlError: the disk is full, or the tokenizer has neither <s> nor </s>.
     """
-    begin = tokenizer.bos_token_id
+    begin = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id  # Qwen has an end alone
     if begin is None:
-        raise CoderlError("the tokenizer has no <s> (bos_token), which documents begin with; make one by `coderl corpus tokenizer`")
+        raise CoderlError(
+            "the tokenizer has neither <s> (bos_token) nor </s> (eos_token) to part documents with; make one by `coderl corpus tokenizer`"
+        )
     try:
         folder.mkdir(parents=True, exist_ok=True)
         done, length = _mend(folder)
