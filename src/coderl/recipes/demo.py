@@ -52,7 +52,7 @@ class Scale(NamedTuple):
         warm_updates, warm_rate: steps and peak learning rate of the warm start; evaluate_every: steps between looks at validation.
         samples, temperature: programs per tests-only problem, and how they are drawn.
         critic_updates, critic_rate: of the critic.
-        expert_epochs, expert_rate: passes over the samples and peak learning rate of expert iteration.
+        solution_epochs, solution_rate: passes over the samples and peak learning rate where only programs that pass are learnt from.
         control_rate: peak learning rate of the control.
         evaluation_samples: programs per held-out problem.
     """
@@ -70,8 +70,8 @@ class Scale(NamedTuple):
     temperature: float
     critic_updates: int
     critic_rate: float
-    expert_epochs: float
-    expert_rate: float
+    solution_epochs: float
+    solution_rate: float
     control_rate: float
     evaluation_samples: int
 
@@ -91,12 +91,12 @@ FULL = Scale(
     samples=8,
     temperature=0.9,
     critic_rate=1e-3,
-    expert_epochs=8.0,
-    expert_rate=3e-3,
+    solution_epochs=8.0,
+    solution_rate=3e-3,
     control_rate=3e-3,
 )
 QUICK = FULL._replace(
-    tests_only=480,
+    tests_only=700,
     validation=60,
     heldout=200,
     warm_updates=800,
@@ -104,6 +104,7 @@ QUICK = FULL._replace(
     samples=5,
     critic_updates=25,
     evaluation_samples=6,
+    solution_rate=1e-3,  # so few steps would end in the fall that the high rate begins with
 )
 
 
@@ -121,11 +122,14 @@ class Form(NamedTuple):
     batch_tokens: int
 
 
-FORMS = {
-    "ours": Form(("--solutions", "3"), 8.0, 3e-3, 1024),
-    # negatives have no floor on frozen samples: they stand neither this rate nor more passes
-    "paper": Form(("--negative-weight", "1", "--no-scaled", "--reduction", "program-sum"), 2.0, 1e-3, 2048),
-}
+def form_of(config: Config, scale: Scale) -> Form:
+    """What `--form` asks for."""
+    if config.form == "ours":
+        return Form(("--solutions", "3"), scale.solution_epochs, scale.solution_rate, 1024)
+    # negatives have no floor on frozen samples: they stand neither the high rate nor more passes
+    return Form(("--negative-weight", "1", "--no-scaled", "--reduction", "program-sum"), 2.0, 1e-3, 2048)
+
+
 ARMS = {
     "warm-start": "warm start",
     "control": "control: more cross-entropy",
@@ -233,9 +237,9 @@ class Chain(NamedTuple):
         seldom = ("--evaluate-every", 2 * self.scale.evaluate_every)
         same = ("--optimiser", "muon", "--learning-rate", self.scale.control_rate)
         more = ("--model", self.paths.actor("warm-start"), *same, *seldom)
-        s, form, baseline = self.scale, FORMS[self.config.form], ("--baseline", self.paths.samples("greedy_verdicts"))
+        s, form, baseline = self.scale, form_of(self.config, self.scale), ("--baseline", self.paths.samples("greedy_verdicts"))
         plain = (*form.flags, "--batch-tokens", form.batch_tokens, "--epochs", form.epochs, "--learning-rate", form.rate, *baseline)
-        passing = ("--batch-tokens", 1024, "--epochs", s.expert_epochs, "--learning-rate", s.expert_rate)
+        passing = ("--batch-tokens", 1024, "--epochs", s.solution_epochs, "--learning-rate", s.solution_rate)
         # with and without critic the fine-tuning takes the same steps on the same programs, so the cost of the one stands for the other
         budget = (*CODERL_STEPS, "no-critic")
         return [
