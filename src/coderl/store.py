@@ -13,6 +13,7 @@ import hashlib
 import json
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -165,6 +166,15 @@ def write_failure(path: str | Path, error: OSError) -> str:
         return f"{path}: cannot be written (it is a folder); give the name of a file"
     reason = error.strerror or error
     return f"{path}: cannot be written ({reason}); what was finished is kept: free space or choose another place, then run the same command again"
+
+
+def system_error(error: Exception) -> OSError | None:
+    """The system's error behind a library's that names it in its text alone: "(os error 28)" (tokenizers, safetensors), "[Errno 28]" (shutil)."""
+    if isinstance(error, OSError) and error.errno is not None:
+        return error
+    found = re.search(r"\(os error (\d+)\)|\[Errno (\d+)\]", str(error))
+    number = int(found[1] or found[2]) if found else None
+    return OSError(number, os.strerror(number)) if number is not None else None
 
 
 class AppendStore:

@@ -10,9 +10,7 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import random
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,7 +25,7 @@ from . import chat
 from .errors import CoderlError, DataError, ModelError
 from .formulas.masks import length_mask
 from .models.hub import local_folder
-from .store import write_failure
+from .store import system_error, write_failure
 
 SPECIAL_TOKENS = ("<pad>", "<s>", "</s>", "<unk>", "<mask>")  # ids 0..4, as in CodeT5
 IGNORE = -100  # label of a position that does not count
@@ -98,13 +96,11 @@ def save_tokenizer(tokenizer: PreTrainedTokenizerBase, directory: Path) -> None:
     try:
         directory.mkdir(parents=True, exist_ok=True)
         tokenizer.save_pretrained(str(directory))
-    except OSError as error:
-        raise CoderlError(write_failure(directory, error)) from None
-    except Exception as error:  # the tokenizers library raises plain Exception, which names the system's error in its text
-        number = re.search(r"\(os error (\d+)\)", str(error))
-        if number is None:
+    except Exception as error:  # the tokenizers library raises plain Exception
+        known = system_error(error)
+        if known is None:
             raise
-        raise CoderlError(write_failure(directory, OSError(int(number[1]), os.strerror(int(number[1]))))) from None
+        raise CoderlError(write_failure(directory, known)) from None
 
 
 def vocabulary_size(tokenizer: PreTrainedTokenizerBase) -> int:

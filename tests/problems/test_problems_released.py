@@ -92,7 +92,7 @@ def test_broken_programs_are_named(tmp_path: Path, content: str, message: str) -
 
 class _Runs:
     def __reduce__(self) -> tuple[Any, ...]:
-        return os.system, ("touch /tmp/coderl-pickle-ran",)
+        return os.system, ("touch coderl-pickle-ran",)
 
 
 class _Reads:
@@ -202,11 +202,12 @@ def test_arrays_of_every_layout_are_read(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("value", [_Runs(), _Reads(), _Fills(), _Encodes(), collections.OrderedDict(a=1), np.array([{"a": _Runs()}], dtype=object)])
 @pytest.mark.parametrize("protocol", [2, 5])
-def test_a_pickle_that_wants_to_run_something_is_refused(tmp_path: Path, value: Any, protocol: int) -> None:
+def test_a_pickle_that_wants_to_run_something_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: Any, protocol: int) -> None:
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "p.pkl").write_bytes(pickle.dumps({"code": value}, protocol=protocol))
     with pytest.raises(DataError):
         read_pickle(tmp_path / "p.pkl")
-    assert not Path("/tmp/coderl-pickle-ran").exists()
+    assert not (tmp_path / "coderl-pickle-ran").exists()
 
 
 def test_plain_values_are_read(tmp_path: Path) -> None:

@@ -6,8 +6,6 @@ their tokenizers, and gives the log-probabilities of programs in a batch. Genera
 
 from __future__ import annotations
 
-import os
-import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple, cast
@@ -19,8 +17,8 @@ from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokeni
 
 from ..errors import ModelError
 from ..formulas.masks import shift_right, token_log_probs
-from ..store import write_failure
-from ..tokens import IGNORE, Batch, Example, collate, load_tokenizer, read_json, vocabulary_size
+from ..store import system_error, write_failure
+from ..tokens import IGNORE, Batch, Example, collate, load_tokenizer, read_json, save_tokenizer, vocabulary_size
 from .adapters import adapted, plain_weights
 from .causal import causal_log_probs, causal_logits, causal_pass, causal_program_states, is_decoder_only
 from .hub import local_folder
@@ -129,12 +127,9 @@ def save_actor(actor: Actor, directory: str | Path) -> None:
     try:
         directory.mkdir(parents=True, exist_ok=True)
         actor.model.save_pretrained(str(directory), state_dict=plain_weights(actor.model) if adapted(actor.model) else None)
-        actor.tokenizer.save_pretrained(str(directory))
     except (OSError, SafetensorError) as error:
-        known = re.search(r"os error (\d+)", str(error))  # safetensors says it in its own words
-        number = int(known[1]) if known else None
-        told = error if isinstance(error, OSError) else OSError(number, os.strerror(number)) if number is not None else OSError(str(error))
-        raise ModelError(write_failure(directory, told)) from None
+        raise ModelError(write_failure(directory, system_error(error) or OSError(str(error)))) from None
+    save_tokenizer(actor.tokenizer, directory)
 
 
 def program_log_probs(model: PreTrainedModel, batch: Batch) -> Tensor:

@@ -225,9 +225,3 @@ def is_q_model(directory: str | Path) -> bool:
 def _beside(model: QModel) -> dict[str, Tensor]:
     """What the actor's folder lacks."""
     return {name: p for name, p in model.state_dict().items() if not name.startswith("actor.") and "embed_tokens" not in name}
-
-
-def trained_share(model: QModel) -> tuple[int, int]:
-    """Parameters that learn, and all."""
-    known = {id(p): p for p in model.parameters()}.values()
-    return sum(p.numel() for p in known if p.requires_grad), sum(p.numel() for p in known)

@@ -39,8 +39,8 @@ def main(config: Config) -> None:
     from ..models.causal import is_decoder_only
     from ..models.hub import local_folder
     from ..prompts import KEPT_AS
-    from ..store import atomic_write, write_failure
-    from ..tokens import load_tokenizer, read_json
+    from ..store import atomic_write, system_error, write_failure
+    from ..tokens import load_tokenizer, read_json, save_tokenizer
 
     if config.out.exists():
         raise UsageError(f"--out {config.out} is there already; choose another folder, or remove it")
@@ -57,23 +57,15 @@ def main(config: Config) -> None:
     try:
         shutil.copytree(folder, config.out, copy_function=_link_or_copy)
         if kind == "t5":  # the hub's CodeT5 has bare vocabulary files, whose settings no loader of ours looks at
-            tokenizer.save_pretrained(str(config.out))
-    except (OSError, shutil.Error) as error:
+            save_tokenizer(tokenizer, config.out)
+        settings = read_json(config.out / "tokenizer_config.json") | {KEY: asked, KEPT_AS: config.template}
+        atomic_write(config.out / "tokenizer_config.json", json.dumps(settings, indent=2, ensure_ascii=False) + "\n")
+    except (OSError, CoderlError) as error:  # shutil.Error is an OSError that gathers failures as text
         shutil.rmtree(config.out, ignore_errors=True)  # half a folder is no actor, and the next call refuses a folder that is there
-        raise CoderlError(write_failure(config.out, error if isinstance(error, OSError) and error.errno else _first(error))) from None
-    settings = read_json(config.out / "tokenizer_config.json") | {KEY: asked, KEPT_AS: config.template}
-    atomic_write(config.out / "tokenizer_config.json", json.dumps(settings, indent=2, ensure_ascii=False) + "\n")
+        if isinstance(error, CoderlError):
+            raise
+        raise CoderlError(write_failure(config.out, system_error(error) or error)) from None
     print(f"{config.model} ({kind}), asked as {asked}, prompts as in {config.template} -> {config.out}")
-
-
-def _first(error: OSError) -> OSError:
-    """What copytree met first; it gathers failures as text alone."""
-    import errno
-    import os
-
-    text = str(error)
-    code = next((number for number in errno.errorcode if f"[Errno {number}]" in text), errno.EIO)
-    return OSError(code, os.strerror(code))
 
 
 def _link_or_copy(source: str, target: str) -> str:
