@@ -143,6 +143,18 @@ def test_with_overlap_a_round_draws_while_the_one_before_learns(made, tmp_path):
         rounds.main(replace(config, cpu_seconds=100.0))
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"algorithm": "ppo", "tuning": replace(CONFIG.tuning, reuse="passing")}, "--reuse is passing"),
+        ({"variant": "changes", "solutions": 3.0}, "--solutions is 3 with variant changes"),
+    ],
+)
+def test_what_the_last_step_would_refuse_is_refused_before_the_first(change, message):
+    with pytest.raises(UsageError, match=message):
+        rounds.main(replace(CONFIG, **change))
+
+
 def test_greedy_samples_have_no_greedy_baseline():
     with pytest.raises(UsageError, match="--temperature is 0"):
         rounds.main(replace(CONFIG, temperature=0.0))

@@ -86,6 +86,10 @@ def main(config: Config) -> None:
         raise UsageError(
             "--overlap with --cpu-seconds: a round's programs are drawn before it is known what the last one cost; leave one of them out"
         )
+    if config.algorithm == "ppo" and config.tuning.reuse != "none":
+        raise UsageError(f"--reuse is {config.tuning.reuse}: `finetune ppo` learns from fresh programs only; leave it out")
+    if config.algorithm == "coderl" and config.variant == "changes" and config.solutions:
+        raise UsageError(f"--solutions is {config.solutions:g} with variant changes, which `finetune coderl` refuses; leave one of them out")
     chain = steps_of(config, config.rounds)
     begun = bool(finished_steps(chain, config.out))  # a folder made with other settings is refused before anything in it is touched
     run = RunDirectory(config.out)
