@@ -72,6 +72,7 @@ HONEST = [
 def keeper() -> Iterator[Judge]:
     """One worker, so that programs follow each other in one fork server."""
     with Judge(1, LIMITS) as judge:
+        graded(judge, [(SUM, ADD)])  # its processes are there before any test counts them, whichever comes first
         yield judge
 
 
