@@ -1,13 +1,12 @@
-"""B-Coder beside CodeRL from the same start: same samples to learn from, same samples to be judged by, and every ranking on the same candidates.
+"""B-Coder beside CodeRL from the same start: same samples to learn from, about the same CPU time, every ranking on the same candidates.
 
-    python runs/bcoder.py --start 'runs/work/demo-{seed}' --seeds 0 1 2       # held-out problems, the published table
-    python runs/bcoder.py --start 'runs/work/demo-{seed}' --seeds 0 --small   # the same chain on 60 validation problems, to see it run
-    python runs/bcoder.py --table                                             # the table of what is there
+    python runs/bcoder.py --seeds 0 1 2 3 4     # resumable; what is in runs/results/bcoder is only read
+    python runs/bcoder.py --table               # the table of what is there
 
-A start is a folder of the demo's shape: problems/, warm-start/actor, samples/ (programs, verdicts, greedy_verdicts), critic/critic,
-scores.jsonl or samples/scores.jsonl; coderl/actor is used where it is there, else made as the demo makes it. Arms and seeds go as JSON to
-runs/results/bcoder (--small: runs/work/bcoder-small/results); a killed call goes on where it was. The two other learning curves of the paper's
-figure 1 are made for the first seed. Settings: docs/lab-log.md. No held-out problem chose anything.
+Start, samples, critic and token values are those of `runs/critics.py` (made there or here): the warm start of `runs/compare.py`, 850 problems
+with tests only x 8 programs. From these CodeRL learns in the paper's form (D) and in ours, and B-Coder in its two stages, whose numbers of
+updates were set so that they cost about what CodeRL D costs with its critic; then 16 programs for each of 400 held-out problems. The other
+learning curves of the paper's figure 1 are made for as many seeds as `--curves` says. No held-out problem chose anything.
 """
 
 from __future__ import annotations
@@ -16,30 +15,31 @@ import argparse
 import json
 import math
 import random
+import signal
 import statistics
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from compare import GRADIENT, HERE, WORK, chosen_rate
+from critics import Offline, prepare
 
 from coderl.examples import Limits, join_verdicts, judged_examples
 from coderl.formulas.passk import n_at_k, pass_at_k
 from coderl.models.critic import load_critic
-from coderl.pipeline import Step, StepCost, run_steps
+from coderl.pipeline import Step, StepCost, finished_steps, run_steps
 from coderl.ranking import Candidate, ProgramScore, mean_by_outcome, passing_auc, ranked_pass
-from coderl.recipes.demo import FULL, PRELOAD, words
+from coderl.recipes.demo import PRELOAD, words
 from coderl.records import Problem, Program, Verdict
 from coderl.scoring import read_programs
 from coderl.store import atomic_write, read_records
 from coderl.tokens import load_tokenizer
 
-HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results" / "bcoder"
-WORK = HERE / "work" / "bcoder"
-VALUE_UPDATES, UPDATES, PROBLEMS, SAMPLES, ORDERS = 60, 200, 400, 16, 20
+VALUE_UPDATES, UPDATES, SAMPLES, ORDERS = 60, 220, 16, 20
 KS = (1, 5)
-WRITERS = {"warm-start": "warm start", "coderl": "CodeRL", "bcoder": "B-Coder"}
+WRITERS = {"warm-start": "warm start", "coderl": "CodeRL, D", "ours": "CodeRL, ours", "bcoder": "B-Coder"}
 RANKINGS = {
     "recovered": "recovered reward",
     "logprob": "log-probability",
@@ -58,71 +58,66 @@ unranked, T = 0.6, pass@1 +0.75, pass@5 +0.39 (Table 3); filtered, pass@1 8.04 a
 
 
 class Study(NamedTuple):
-    """One seed: where its files lie and which commands make them."""
+    """One seed: where its files lie and which commands make them. `curves`: with the other lines of the paper's figure 1."""
 
     seed: int
-    start: Path
-    small: bool
     curves: bool
 
     @property
-    def folder(self) -> Path:
-        return WORK.with_name("bcoder-small" if self.small else "bcoder") / f"seed-{self.seed}"
+    def start(self) -> Offline:
+        return Offline(self.seed)
 
     @property
-    def results(self) -> Path:
-        return self.folder.parent / "results" if self.small else RESULTS
+    def folder(self) -> Path:
+        return self.start.study.shared / "bcoder"
 
     @property
     def judged(self) -> Path:
         """Problems that everything is measured on."""
-        return self.folder / "judged.jsonl"
-
-    def problems(self, split: str) -> Path:
-        return self.start / "problems" / f"{split}.jsonl"
+        return self.start.study.problems("heldout")
 
     def actor(self, writer: str) -> Path:
-        known = {"warm-start": self.start / "warm-start" / "actor", "bcoder": self.folder / "bcoder" / "model"}
-        made = self.start / "coderl" / "actor"
-        return known[writer] if writer in known else made if made.is_dir() else self.folder / "coderl" / "actor"
+        if writer == "warm-start":
+            return self.start.study.start
+        return self.folder / writer / ("model" if writer == "bcoder" else "actor")
 
     def steps(self) -> list[Step]:
         curves = self.curve_steps() if self.curves else []
         return [*self.learning(), *curves, *(step for writer in WRITERS for step in self.judging(writer))]
 
     def step(self, name: str, title: str, command: tuple[str, ...], *needs: str) -> Step:
-        return Step(name, title, command, needs)
+        return Step(self.name(name), f"seed {self.seed}: {title}", command, needs)
+
+    def name(self, step: str) -> str:
+        return f"{step}-s{self.seed}"
 
     def learnt(self) -> tuple[str, ...]:
-        samples = self.start / "samples"
-        files = ("--problems", self.problems("train_tests_only"), "--programs", samples / "programs.jsonl", "--verdicts", samples / "verdicts.jsonl")
-        return words(*files, "--references", self.problems("train"), "--seed", self.seed)
+        return words(*self.start.judged, "--references", self.start.study.problems("train"), "--seed", self.seed)
 
     def learning(self) -> list[Step]:
-        """CodeRL's fine-tuning, unless the start has it, and B-Coder's two stages, from the same actor on the same samples."""
-        start, samples = ("--model", self.actor("warm-start")), self.start / "samples"
-        scores = self.start / "scores.jsonl"
-        more = ("--baseline", samples / "greedy_verdicts.jsonl", "--scores", scores if scores.exists() else samples / "scores.jsonl")
-        size = ("--epochs", FULL.epochs, "--learning-rate", FULL.rate, "--rl-weight", FULL.rl_weight)
-        coderl = words("finetune", "coderl", *start, *self.learnt(), *more, *size, "--out", self.folder / "coderl")
-        updates = (8, 8) if self.small else (VALUE_UPDATES, UPDATES)
-        value = words("bcoder", "value", *start, *self.learnt(), "--updates", updates[0], "--out", self.folder / "value")
-        made = [] if (self.start / "coderl" / "actor").is_dir() else [self.step("coderl", "CodeRL", coderl)]
+        """CodeRL's fine-tuning in two forms and B-Coder's two stages, from the same actor on the same samples."""
+        model, greedy = ("--model", self.actor("warm-start")), ("--baseline", self.start.file("greedy_verdicts"))
+        coderl = words("finetune", "coderl", *model, *self.learnt(), *greedy, "--optimiser", "muon")
+        rates = [("--learning-rate", chosen_rate(arm)) for arm in ("coderl-d", "ours")]
+        paper = words("--scores", self.start.folder / "prefixes" / "scores.jsonl", *GRADIENT, *rates[0], "--out", self.folder / "coderl")
+        ours = words("--variant", "A", "--solutions", 3, "--epochs", 8, "--batch-tokens", 1024, *rates[1], "--out", self.folder / "ours")
+        value = words("bcoder", "value", *model, *self.learnt(), "--updates", VALUE_UPDATES, "--out", self.folder / "value")
         return [
-            *made,
-            self.step("value", "B-Coder: values", value),
-            self.step("bcoder", "B-Coder: fine-tuning", self.finetune("bcoder", True, ()), "value"),
+            self.step("coderl", WRITERS["coderl"], (*coderl, *paper), self.name("score-prefixes")),
+            self.step("ours", WRITERS["ours"], (*coderl, *ours), self.name("grade")),
+            self.step("value", "B-Coder: values", value, self.name("grade")),
+            self.step("bcoder", "B-Coder: fine-tuning", self.finetune("bcoder", True, ()), self.name("value")),
         ]
 
     def finetune(self, name: str, initialised: bool, flags: tuple[str, ...]) -> tuple[str, ...]:
         model = self.folder / "value" / "model" if initialised else self.actor("warm-start")
-        looks = ("--validation", self.problems("validation"), "--updates", 8 if self.small else UPDATES)
-        return words("bcoder", "finetune", "--model", model, *self.learnt(), *looks, *flags, "--out", self.folder / name)
+        looks = ("--validation", self.start.study.problems("validation")) if self.curves else ()
+        return words("bcoder", "finetune", "--model", model, *self.learnt(), *looks, "--updates", UPDATES, *flags, "--out", self.folder / name)
 
     def curve_steps(self) -> list[Step]:
         """The other two lines of the paper's figure 1; the third is B-Coder itself."""
         return [
-            self.step(f"curve-{name}", title, self.finetune(f"curve-{name}", initialised, flags), *(("value",) if initialised else ()))
+            self.step(f"curve-{name}", title, self.finetune(f"curve-{name}", initialised, flags), self.name("value" if initialised else "grade"))
             for name, (title, initialised, flags) in CURVES.items()
             if name != "conservative"
         ]
@@ -132,17 +127,17 @@ class Study(NamedTuple):
         out, problems = self.folder / "judged" / writer, ("--problems", self.judged)
         programs, greedy, verdicts = (out / f"{name}.jsonl" for name in ("programs", "greedy", "verdicts"))
         drawn = ("--greedy", greedy, "-n", SAMPLES, "--workers", 1, "--seed", self.seed + 1, "--verdicts", verdicts, "--stop-at-first-failure")
-        needs = (writer,) if not self.actor(writer).is_dir() or writer == "bcoder" else ()
+        needs = self.start.study.start_step if writer == "warm-start" else self.name(writer)
         grade = ("--stop-at-first-failure", "--workers", 1)
         hidden = words("grade", *problems, "--programs", greedy, "--out", out / "greedy_verdicts.jsonl", *grade)
         example = words("grade", *problems, "--programs", programs, "--out", out / "example_verdicts.jsonl", "--tests", "example", *grade)
         rank = words("bcoder", "rank", "--model", self.actor("bcoder"), *problems, "--programs", programs, "--out", out / "scores.jsonl")
         write = words("sample", "--model", self.actor(writer), *problems, "--out", programs, *drawn)
         return [
-            self.step(f"write-{writer}", f"programs of {WRITERS[writer]}, judged", write, *needs),
-            self.step(f"greedy-{writer}", "greedy programs, judged", hidden, f"write-{writer}"),
-            self.step(f"examples-{writer}", "example tests", example, f"write-{writer}"),
-            self.step(f"rank-{writer}", "recovered rewards", rank, f"write-{writer}", "bcoder"),
+            self.step(f"write-{writer}", f"programs of {WRITERS[writer]}, judged", write, needs),
+            self.step(f"greedy-{writer}", "greedy programs, judged", hidden, self.name(f"write-{writer}")),
+            self.step(f"examples-{writer}", "example tests", example, self.name(f"write-{writer}")),
+            self.step(f"rank-{writer}", "recovered rewards", rank, self.name(f"write-{writer}"), self.name("bcoder")),
         ]
 
 
@@ -203,7 +198,7 @@ def at_random(pool: Pool, seed: int) -> dict[str, dict[str, float]]:
 
 def critic_scores(study: Study, pool: Pool) -> dict[tuple[str, int], float]:
     """p(passed | W, D) of CodeRL's critic, eq. (12)."""
-    folder = study.start / "critic" / "critic"
+    folder = study.start.folder / "prefixes" / "critic" / "critic"
     judged = join_verdicts([pool.programs[key] for key in pool.verdicts], pool.verdicts.values())
     examples = judged_examples(load_tokenizer(folder), pool.problems, judged, Limits(192, 128)).examples
     found = read_programs(load_critic(folder), examples)
@@ -224,8 +219,9 @@ def scores_of(study: Study, writer: str, pool: Pool) -> dict[str, Callable[[tupl
 
 def keep(study: Study, costs: Mapping[str, StepCost]) -> None:
     """One JSON for each arm of this seed: an actor unranked, or an actor's programs under one ranking."""
-    spent = {name: cost.cpu_seconds for name, cost in costs.items()}
-    learning = {"coderl": spent.get("coderl", 0.0), "bcoder": spent["value"] + spent["bcoder"]}
+    critic = sum(costs[study.name(name)].cpu_seconds for name in ("critic-prefixes", "score-prefixes"))
+    spent = {name: costs[study.name(name)].cpu_seconds for name in ("coderl", "ours", "value", "bcoder")}
+    learning = {"coderl": critic + spent["coderl"], "ours": spent["ours"], "bcoder": spent["value"] + spent["bcoder"]}
     for writer in WRITERS:
         pool = read_pool(study, writer)
         about = {"writer": writer, "cpu_seconds": learning.get(writer, 0.0), "samples": SAMPLES, "programs": len(pool.verdicts)}
@@ -243,8 +239,8 @@ def keep(study: Study, costs: Mapping[str, StepCost]) -> None:
             write(study, f"{writer}-{ranking}", about | more | {"per_problem": with_difficulty(pool, ranked(pool, score))})
         write(study, f"{writer}-random", about | {"ranking": "random", "per_problem": with_difficulty(pool, at_random(pool, study.seed))})
     runs = {name: study.folder / ("bcoder" if name == "conservative" else f"curve-{name}") for name in CURVES}
-    curves = {name: looks(run) for name, run in runs.items() if study.curves or name == "conservative"}
-    write(study, "curves", {"curves": curves, "steps": {c.step: [" ".join(c.command), c.cpu_seconds] for c in costs.values()}})
+    steps = {c.step: [" ".join(c.command), c.cpu_seconds] for c in costs.values() if c.step.endswith(study.name(""))}
+    write(study, "curves", {"curves": {name: looks(run) for name, run in runs.items()} if study.curves else {}, "steps": steps})
 
 
 def with_difficulty(pool: Pool, lines: Mapping[str, dict[str, float]]) -> dict[str, dict[str, Any]]:
@@ -258,10 +254,10 @@ def looks(run: Path) -> list[tuple[int, float]]:
 
 
 def write(study: Study, arm: str, data: Mapping[str, Any]) -> None:
-    path = study.results / arm / f"seed-{study.seed}.json"
+    path = RESULTS / arm / f"seed-{study.seed}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps({"seed": study.seed, **data}, separators=(",", ":"))
-    atomic_write(path, text.replace(f"{HERE.parent}/", "").replace(f"{study.start}/", "START/") + "\n")
+    atomic_write(path, text.replace(f"{HERE.parent}/", "") + "\n")
 
 
 def difference(first: Mapping[int, Any], second: Mapping[int, Any], measure: str) -> tuple[float, float, float]:
@@ -297,7 +293,7 @@ def table(results: Path) -> str:
         "| pass@1 against warm start | pass@1 against its own programs unranked | pass@5 against a random order | 1@m against unranked |",
         "|" + "---|" * 14,
     ]
-    arms = [("warm-start", ""), *((w, r) for w in ("coderl", "bcoder") for r in ("", *RANKINGS))]
+    arms = [("warm-start", ""), *((w, r) for w in ("coderl", "ours", "bcoder") for r in ("", *RANKINGS))]
     lines += ["| " + " | ".join(cells(found, *arm)) + " |" for arm in arms if "-".join(filter(None, arm)) in found]
     lines += ["", "Mean recovered return by outcome:", "", *outcome_lines(found)]
     lines += [
@@ -345,7 +341,7 @@ def cells(found: Mapping[str, Mapping[int, Any]], writer: str, ranking: str) -> 
 
 def outcome_lines(found: Mapping[str, Mapping[int, Any]]) -> list[str]:
     lines = []
-    for writer in ("coderl", "bcoder"):
+    for writer in ("coderl", "ours", "bcoder"):
         runs = found.get(f"{writer}-recovered", {}).values()
         names = list(dict.fromkeys(name for r in runs for name in r["by_outcome"]))
         means = [f"{name} {statistics.mean(r['by_outcome'][name][0] for r in runs if name in r['by_outcome']):.2f}" for name in names]
@@ -364,23 +360,34 @@ def curve_lines(found: Mapping[str, Mapping[int, Any]]) -> list[str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--start", default="runs/work/demo-{seed}", help="folder that a seed starts from; {seed} stands for the seed")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--small", action="store_true", help="a few updates, on 60 validation problems: to see the chain run, not to measure")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
+    parser.add_argument("--curves", type=int, default=3, help="the first so many seeds also make the other learning curves of figure 1")
     parser.add_argument("--cores", type=int, default=2, help="CPU cores; a step takes one")
     parser.add_argument("--table", action="store_true", help="only make the table anew")
     asked = parser.parse_args()
-    studies = [Study(seed, Path(asked.start.format(seed=seed)), asked.small, seed == asked.seeds[0]) for seed in asked.seeds]
-    for study in [] if asked.table else studies:
-        if not (study.results / "curves" / f"seed-{study.seed}.json").exists():  # written last
-            study.folder.mkdir(parents=True, exist_ok=True)
-            judged = study.problems("validation" if study.small else "heldout").read_text(encoding="utf-8").splitlines(keepends=True)
-            atomic_write(study.judged, "".join(judged[: 60 if study.small else PROBLEMS]))
-            keep(study, run_steps(study.steps(), study.folder, asked.cores, preload=PRELOAD))
-    text = table(studies[0].results)
-    if not asked.small:
-        atomic_write(RESULTS / "table.md", text)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a killed call keeps what is finished, as Ctrl-C does
+    if not asked.table:
+        run([Study(seed, i < asked.curves) for i, seed in enumerate(asked.seeds)], asked.cores)
+    text = table(RESULTS)
+    atomic_write(RESULTS / "table.md", text)
     print(text)
+
+
+def run(studies: Sequence[Study], cores: int) -> None:
+    """Everything that has no result yet, as one chain."""
+    waiting = [study for study in studies if not (RESULTS / "curves" / f"seed-{study.seed}.json").exists()]  # written last
+    if not waiting:
+        return
+    before = prepare([study.start for study in waiting], cores)
+    before += [step for study in waiting for step in (*study.start.sampling(), *study.start.values("prefixes"))]
+    steps = [*before, *(step for study in waiting for step in study.steps())]
+    try:
+        run_steps(steps, WORK / "critics", cores, preload=PRELOAD)
+    finally:
+        done = finished_steps(steps, WORK / "critics")
+        for study in waiting:
+            if all(step.name in done for step in study.steps()):
+                keep(study, done)
 
 
 if __name__ == "__main__":

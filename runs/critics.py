@@ -104,24 +104,25 @@ class Offline(NamedTuple):
             self.step("grade", "greedy programs, judged", grade, f"sample-s{self.seed}"),
         ]
 
-    def critic(self, name: str) -> list[Step]:
-        """The critic, its token values, the actor that learns from them, and its held-out programs."""
+    def values(self, name: str) -> list[Step]:
+        """The critic and its token values."""
         one = CRITICS[name]
         body = self.folder / (one.of or name) / "critic"
         size = ("--batch-tokens", 4096, "--seed", self.seed, "--out", body)
         train = words("train-critic", "--model", self.study.start, *self.judged, *one.training, *size)
         instead = ("--instead", one.instead) if one.instead else ()
         score = words("score", "--critic", body / "critic", *self.judged, *instead, "--out", self.folder / name / "scores.jsonl")
+        made = [self.step(f"critic-{name}", f"{one.title}: critic", train, f"grade-s{self.seed}")] if one.training else []
+        return [*made, self.step(f"score-{name}", f"{one.title}: token values", score, f"critic-{one.of or name}-s{self.seed}")]
+
+    def critic(self, name: str) -> list[Step]:
+        """And the actor that learns from them, and its held-out programs."""
+        one = CRITICS[name]
         rate = ("--optimiser", "muon", "--learning-rate", chosen_rate("coderl-d"), "--seed", self.seed)
         files = ("--baseline", self.file("greedy_verdicts"), "--scores", self.folder / name / "scores.jsonl", "--variant", one.variant)
         more = ("--references", self.study.problems("train"), *GRADIENT, *rate, "--out", self.folder / name / "run")
         learn = words("finetune", "coderl", "--model", self.study.start, *self.judged, *files, *more)
-        made = [self.step(f"critic-{name}", f"{one.title}: critic", train, f"grade-s{self.seed}")] if one.training else []
-        steps = [
-            *made,
-            self.step(f"score-{name}", f"{one.title}: token values", score, f"critic-{one.of or name}-s{self.seed}"),
-            self.step(f"learn-{name}", f"{one.title}: fine-tuning", learn, f"score-{name}-s{self.seed}"),
-        ]
+        steps = [*self.values(name), self.step(f"learn-{name}", f"{one.title}: fine-tuning", learn, f"score-{name}-s{self.seed}")]
         judging = self.study._replace(regime="critics").judging(name, self.folder / name / "run" / "actor", "heldout", SAMPLES, steps[-1].name)
         return [*steps, *judging]
 
@@ -141,17 +142,22 @@ def main() -> None:
     print(text)
 
 
+def prepare(rounds: Sequence[Offline], cores: int) -> list[Step]:
+    """The warm starts, and the problems of the round, which come from their folders; the steps that made them."""
+    steps = [step for one in rounds for step in one.study.beginning()]
+    run_steps(steps, WORK / "critics", cores, preload=PRELOAD)
+    for one in rounds:
+        one.folder.mkdir(parents=True, exist_ok=True)
+        write_records(one.problems, read_records(one.study.problems("train_tests_only"), Problem)[:PROBLEMS])
+    return steps
+
+
 def run(rounds: Sequence[Offline], cores: int) -> None:
-    """Everything that has no result yet; the warm starts first, since the problems of the round come from their folder."""
+    """Everything that has no result yet."""
     waiting = [one for one in rounds if not all(one.result(name).exists() for name in CRITICS)]
     if not waiting:
         return
-    steps = [step for one in waiting for step in one.study.beginning()]
-    run_steps(steps, WORK / "critics", cores, preload=PRELOAD)
-    for one in waiting:
-        known = read_records(one.study.problems("train_tests_only"), Problem)[:PROBLEMS]
-        one.folder.mkdir(parents=True, exist_ok=True)
-        write_records(one.problems, known)
+    steps = prepare(waiting, cores)
     steps += [step for one in waiting for step in (*one.sampling(), *(s for name in CRITICS for s in one.critic(name)))]
     try:
         run_steps(steps, WORK / "critics", cores, preload=PRELOAD)
