@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from compare import GRADIENT, HERE, WORK, chosen_rate
+from compare import GRADIENT, HERE, WORK, chosen_rate, over_seeds, shown
 from critics import Offline, prepare
 
 from coderl.examples import Limits, join_verdicts, judged_examples
@@ -261,19 +261,12 @@ def write(study: Study, arm: str, data: Mapping[str, Any]) -> None:
 
 
 def difference(first: Mapping[int, Any], second: Mapping[int, Any], measure: str) -> tuple[float, float, float]:
-    """Mean over shared seeds of `first` minus `second`, paired by problem, with its 95 % bootstrap interval over seeds and problems.
-
-    A bootstrap over S seeds has (S - 1) / S of the variance between them; it is widened by sqrt(S / (S - 1)).
-    """
-    rng, gaps = np.random.default_rng(0), []
+    """Mean over shared seeds of `first` minus `second`, paired by problem, with its 95 % interval."""
+    gaps = []
     for seed in sorted(first.keys() & second.keys()):
         a, b = first[seed]["per_problem"], second[seed]["per_problem"]
         gaps.append(np.array([a[name][measure] - b[name][measure] for name in a]))
-    seeds, mean = len(gaps), float(np.mean([gap.mean() for gap in gaps]))
-    means = [np.mean([rng.choice(gaps[s], len(gaps[s])).mean() for s in rng.integers(0, seeds, seeds)]) for _ in range(2000)]
-    low, high = np.quantile(means, [0.025, 0.975]) - mean
-    wider = math.sqrt(seeds / (seeds - 1)) if seeds > 1 else 1.0
-    return mean, mean + float(low) * wider, mean + float(high) * wider
+    return over_seeds(gaps)
 
 
 def table(results: Path) -> str:
@@ -321,8 +314,7 @@ def cells(found: Mapping[str, Mapping[int, Any]], writer: str, ranking: str) -> 
     def against(other: str, measure: str) -> str:
         if other not in found or found[other] is runs:
             return ""
-        gap, low, high = difference(runs, found[other], measure)
-        return f"{100 * gap:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}]"
+        return shown(difference(runs, found[other], measure))
 
     auc = [r["auc"] for r in runs.values() if r.get("auc") is not None]
     return [

@@ -318,15 +318,20 @@ def per_problem(data: Mapping[str, Any], k: int) -> dict[str, float]:
 
 
 def difference(first: Sequence[Mapping[str, Any]], second: Sequence[Mapping[str, Any]], k: int) -> tuple[float, float, float]:
-    """Mean of pass@k of `first` minus `second`, seed by seed, with the 95 % interval of a bootstrap over seeds and, within each, problems.
-
-    With few seeds the bootstrap over seeds is too narrow (S seeds have (S-1)/S of the variance); it is widened by sqrt(S / (S - 1)).
-    """
-    rng = np.random.default_rng(0)
+    """Mean of pass@k of `first` minus `second`, seed by seed, with its 95 % interval."""
     gaps = []
     for one, other in zip(first, second, strict=True):
         a, b = per_problem(one, k), per_problem(other, k)
         gaps.append(np.array([a[name] - b[name] for name in a]))
+    return over_seeds(gaps)
+
+
+def over_seeds(gaps: Sequence[np.ndarray]) -> tuple[float, float, float]:
+    """Mean of paired differences, an array over problems for each seed, with the 95 % interval of a bootstrap over seeds and, within each, problems.
+
+    With few seeds the bootstrap over seeds is too narrow (S seeds have (S-1)/S of the variance); it is widened by sqrt(S / (S - 1)).
+    """
+    rng = np.random.default_rng(0)
     mean = float(np.mean([gap.mean() for gap in gaps]))
     seeds = len(gaps)
     means = [np.mean([rng.choice(gaps[s], len(gaps[s])).mean() for s in rng.integers(0, seeds, seeds)]) for _ in range(2000)]

@@ -1,10 +1,12 @@
 """What critic sampling is worth at equal numbers of generated tokens, on Mini's held-out problems.
 
-    python runs/critic_sampling.py --models FOLDER --problems heldout.jsonl --seeds 0 1 2
+    python runs/critic_sampling.py --seeds 0 1 2 3 4      # resumable; what is in runs/results/critic_sampling is only read
+    python runs/critic_sampling.py --table                # the table of what is there
 
-FOLDER holds actor/, critic/ and repair/ (what finetune, train-critic and train-repair wrote). Every arm writes the same number of tokens for
-every problem (`--budget`, prefixes not counted) and begins with the same samples; each arm and seed gives one JSON file in
-runs/results/critic_sampling/ and is left out when it is there; `table.md` is made of them. Hidden tests decide at the end only.
+A seed has its own problems and models: the actor is CodeRL's of `runs/compare.py` (arm `ours`, made there or here); from its programs for
+1,200 problems with tests only that it has not learnt from, judged, a critic of two outcomes and a repair model learn. Every arm then writes
+the same number of tokens for every held-out problem (`--budget`, prefixes not counted) and begins with the same samples. Hidden tests decide
+at the end only. Each arm and seed gives one JSON file; `table.md` is made of them.
 Arms:
 
     plain            sample until the tokens are used up
@@ -15,36 +17,44 @@ Arms:
 
 import argparse
 import json
+import signal
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
+from compare import BUDGET, HERE, WORK, chosen_rate, over_seeds, shown
+from compare import Study as Comparison
 
 from coderl.critic_sampling import Candidate, Rules, Seed, Team, Tree, at_random, by_critic, by_log_probability, search
 from coderl.engines.choose import Writer
 from coderl.engines.requests import Decoding, Generated, Request
-from coderl.evaluation import bootstrap_interval
 from coderl.formulas.passk import pass_at_k
 from coderl.models.critic import reading_prefixes
+from coderl.pipeline import Step, run_steps
 from coderl.progress import progress
 from coderl.prompts import prompt
+from coderl.recipes.demo import PRELOAD, words
 from coderl.records import DIFFICULTIES, Problem, Program, Verdict
 from coderl.repair import repair_source
 from coderl.sandbox import Judge
 from coderl.selection import Rule, by_majority, by_mean_log_probability, by_score, ranked
 from coderl.solving import behaviours_of, team
-from coderl.store import atomic_write, manifest, read_records
+from coderl.store import atomic_write, manifest, read_records, write_records
 from coderl.tokens import decode, encode_prompt
 
-HERE = Path(__file__).resolve().parent
+RESULTS = HERE / "results" / "critic_sampling"
+LEARNT, GIVEN = 1_200, 8  # problems and programs that critic and repair model learn from
 ENDLESS = 1_000  # rounds: the budget ends them
 QUARTERS = (0.25, 0.5, 0.75, 1.0)
-ALONE = 2  # failed programs of a problem that are repaired in the measurement of repair alone, and attempts at each
+ALONE = "repair-alone"
+ATTEMPTS = 2  # failed programs of a problem that are repaired in the measurement of repair alone, and attempts at each
 
 
 class Arm(NamedTuple):
@@ -68,6 +78,51 @@ ARMS: dict[str, Arm] = {
 }
 # CodeRL Table 4, all difficulties, gains over its row "none": pass@200, pass@1000, 1@1000 (points of percent)
 PAPER = {"refine": (1.40, 1.58, 0.12), "repair-1": (2.26, 3.20, 0.77), "repair-2": (2.34, 3.14, 0.76), "repair-4": (2.30, 2.84, 0.62)}
+
+
+class Models(NamedTuple):
+    """The models of one seed: where they lie and which commands make them."""
+
+    seed: int
+
+    @property
+    def comparison(self) -> Comparison:
+        return Comparison("plateau", self.seed)
+
+    @property
+    def folder(self) -> Path:
+        return self.comparison.shared / "critic-sampling"
+
+    @property
+    def actor(self) -> Path:
+        return self.comparison.folder / "ours" / "run" / "actor"
+
+    def beginning(self) -> list[Step]:
+        """The actor."""
+        return [*self.comparison.beginning(), *self.comparison.learning("ours", chosen_rate("ours"), BUDGET, "ours")]
+
+    def choose(self) -> None:
+        """Problems that no round of the actor's training had."""
+        known = {p.id for path in self.actor.parent.glob("round-*/problems.jsonl") for p in read_records(path, Problem)}
+        fresh = [p for p in read_records(self.comparison.problems("train_tests_only"), Problem) if p.id not in known]
+        self.folder.mkdir(parents=True, exist_ok=True)
+        write_records(self.folder / "problems.jsonl", fresh[:LEARNT])
+
+    def learning(self) -> list[Step]:
+        """Programs of the actor, judged; the critic and the repair model."""
+        name, step = self.comparison.name, self.comparison.step
+        files = ("--problems", self.folder / "problems.jsonl", "--programs", self.folder / "programs.jsonl")
+        judged = (*files, "--verdicts", self.folder / "verdicts.jsonl")
+        drawn = ("-n", GIVEN, "--temperature", 0.9, "--workers", 1, "--seed", self.seed, "--stop-at-first-failure")
+        out = ("--out", self.folder / "programs.jsonl", "--verdicts", self.folder / "verdicts.jsonl")
+        start = ("--model", self.actor, *judged, "--seed", self.seed)
+        critic = ("--outcomes", 2, "--prefix-weight", 1, "--updates", 200, "--batch-tokens", 4096, "--out", self.folder / "critic")
+        repair = ("--targets", "both", "--optimiser", "muon", "--learning-rate", 3e-3, "--updates", 600, "--out", self.folder / "repair")
+        return [
+            step("search-sample", "programs, judged", words("sample", "--model", self.actor, *files[:2], *out, *drawn), name("ours")),
+            step("search-critic", "critic of two outcomes", words("train-critic", *start, *critic), name("search-sample")),
+            step("search-repair", "repair model", words("train-repair", *start, *repair), name("search-sample")),
+        ]
 
 
 class Stopwatch:
@@ -109,16 +164,12 @@ class RememberingJudge:
 class Study(NamedTuple):
     """Models, problems and settings of all arms."""
 
-    asked: argparse.Namespace
+    settings: "Settings"
     problems: list[Problem]
     team: Team
     judge: Judge
     remembering: RememberingJudge
     watch: Stopwatch
-
-    @property
-    def out(self) -> Path:
-        return Path(self.asked.out)
 
     def team_of(self, arm: Arm) -> Team:
         """The team of an arm."""
@@ -129,62 +180,90 @@ class Study(NamedTuple):
     def rules(self, arm: Arm, seed: int) -> Rules:
         """The rules of an arm: all alike but for what the arm is about."""
         prefix = partial(at_random, seed=seed) if arm.prefix is at_random else arm.prefix
-        decoding = Decoding(self.asked.temperature, 0.95, 128)
-        return Rules(seed, self.asked.samples, max(1, arm.repaired), arm.refine, int(arm.repaired > 0), prefix, True, self.asked.budget, decoding)
+        decoding = Decoding(self.settings.temperature, 0.95, 128)
+        limits = (self.settings.samples, max(1, arm.repaired), arm.refine, int(arm.repaired > 0))
+        return Rules(seed, *limits, prefix, True, self.settings.budget, decoding)
 
     def passes(self, problem: Problem, programs: Iterable[Program]) -> list[bool]:
         """Hidden tests."""
         return [v.is_pass for v in self.remembering.grade_many([(problem, program) for program in programs])]
 
 
+class Settings(NamedTuple):
+    """What all arms share: held-out problems of each seed, tokens to write for each, N, temperature."""
+
+    size: int
+    budget: int
+    samples: int
+    temperature: float
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--models", type=Path, required=True, help="folder with actor/, critic/ and repair/")
-    parser.add_argument("--problems", type=Path, required=True, help="problems with example and hidden tests (.jsonl)")
-    parser.add_argument("--size", type=int, default=400, help="the first so many problems")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="seeds of sampling")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
+    parser.add_argument("--size", type=int, default=250, help="the first so many held-out problems of each seed")
     parser.add_argument("--budget", type=int, default=640, help="tokens to write for each problem")
     parser.add_argument("-n", "--samples", type=int, default=8, help="N: programs in each round")
     parser.add_argument("--temperature", type=float, default=0.6)
-    parser.add_argument("--arms", nargs="+", choices=list(ARMS), default=list(ARMS))
-    parser.add_argument("--out", type=Path, default=HERE / "results" / "critic_sampling")
+    parser.add_argument("--arms", nargs="+", choices=[*ARMS, ALONE], default=[*ARMS, ALONE])
+    parser.add_argument("--cores", type=int, default=2, help="CPU cores; a seed takes one")
+    parser.add_argument("--table", action="store_true", help="only make the table anew")
     asked = parser.parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a killed call keeps what is finished, as Ctrl-C does
+    settings = Settings(asked.size, asked.budget, asked.samples, asked.temperature)
+    missing = {seed: [arm for arm in asked.arms if not result(arm, seed).exists()] for seed in asked.seeds}
+    waiting = {} if asked.table else {seed: arms for seed, arms in missing.items() if arms}
+    if waiting:
+        make([Models(seed) for seed in waiting], asked.cores)
+        with ProcessPoolExecutor(asked.cores, mp_context=get_context("spawn")) as pool:
+            list(pool.map(partial(run, settings), waiting, waiting.values()))
+    text = summary()
+    atomic_write(RESULTS / "table.md", text)
+    print(text)
+
+
+def result(arm: str, seed: int) -> Path:
+    return RESULTS / arm / f"seed-{seed}.json"
+
+
+def make(models: Sequence[Models], cores: int) -> None:
+    """The models that are not there yet."""
+    steps = [step for one in models for step in one.beginning()]
+    run_steps(steps, WORK / "critic-sampling", cores, preload=PRELOAD)
+    for one in models:
+        one.choose()
+    run_steps([*steps, *(step for one in models for step in one.learning())], WORK / "critic-sampling", cores, preload=PRELOAD)
+
+
+def run(settings: Settings, seed: int, arms: Sequence[str]) -> None:
+    """Arms of one seed."""
     torch.set_num_threads(1)
-    problems = read_records(asked.problems, Problem)[: asked.size]
-    wanted = [(seed, name) for seed in asked.seeds for name in (*asked.arms, "repair-alone")]
-    if any(not (asked.out / f"{name}-{seed}.json").exists() for seed, name in wanted):
-        run(asked, problems, wanted)
-    table = summary(asked.out, asked.arms, asked.seeds)
-    atomic_write(asked.out / "table.md", table)
-    print(table)
-
-
-def run(asked: argparse.Namespace, problems: list[Problem], wanted: list[tuple[int, str]]) -> None:
-    """What is not there yet."""
+    models = Models(seed)
+    problems = read_records(models.comparison.problems("heldout"), Problem)[: settings.size]
     watch = Stopwatch()
     with Judge(workers=1) as judge:
         remembering = RememberingJudge(judge, watch)
-        models = asked.models
-        everybody = team(cast(Judge, remembering), models / "actor", models / "critic", models / "repair")
+        folders = (models.actor, models.folder / "critic" / "critic", models.folder / "repair" / "actor")
+        everybody = team(cast(Judge, remembering), *folders)
         assert everybody.repair is not None
         everybody = everybody._replace(
             actor=everybody.actor._replace(engine=watch.writing(everybody.actor.engine, "sampling")),
             repair=everybody.repair._replace(engine=watch.writing(everybody.repair.engine, "repairing")),
         )
-        study = Study(asked, problems, everybody, judge, remembering, watch)
-        for seed, name in wanted:
-            path = asked.out / f"{name}-{seed}.json"
-            if not path.exists():
-                watch.seconds.clear()
-                began, cpu = time.perf_counter(), time.process_time()
-                found = repair_alone(study, seed) if name == "repair-alone" else run_arm(study, name, seed)
-                seconds = {part: round(spent, 1) for part, spent in watch.seconds.items()}
-                seconds |= {"all": round(time.perf_counter() - began, 1), "cpu_without_judged_programs": round(time.process_time() - cpu, 1)}
-                settings = {k: v for k, v in vars(asked).items() if k in ("budget", "samples", "temperature", "size")}
-                who = {key: value for key, value in manifest({}).items() if key in ("versions", "commit", "started")}
-                record = {"arm": name, "seed": seed, "settings": settings, "seconds": seconds, **found, "manifest": who}
-                atomic_write(path, json.dumps(record, separators=(",", ":")) + "\n")
-                print(f"{path.name}: {seconds}", flush=True)
+        study = Study(settings, problems, everybody, judge, remembering, watch)
+        for arm in arms:
+            watch.seconds.clear()
+            began, cpu = time.perf_counter(), time.process_time()
+            found = repair_alone(study, seed) if arm == ALONE else run_arm(study, arm, seed)
+            seconds = {part: round(spent, 1) for part, spent in watch.seconds.items()}
+            seconds |= {"all": round(time.perf_counter() - began, 1), "cpu_without_judged_programs": round(time.process_time() - cpu, 1)}
+            who = {key: value for key, value in manifest({}).items() if key in ("versions", "commit", "started")}
+            record = {"arm": arm, "seed": seed, "settings": settings._asdict(), "seconds": seconds, **found, "manifest": who}
+            if arm != ALONE:
+                record["critic"] = json.loads((folders[1] / "report.json").read_text(encoding="utf-8"))["held_out"]
+            result(arm, seed).parent.mkdir(parents=True, exist_ok=True)
+            atomic_write(result(arm, seed), json.dumps(record, separators=(",", ":")) + "\n")
+            print(f"{arm}, seed {seed}: {seconds}", flush=True)
 
 
 def run_arm(study: Study, name: str, seed: int) -> dict[str, Any]:
@@ -262,17 +341,17 @@ class Failure(NamedTuple):
 
 
 def repair_alone(study: Study, seed: int) -> dict[str, Any]:
-    """Failed samples, each repaired ALONE times, against as many fresh samples of the same problem: shares that pass the hidden tests."""
+    """Failed samples, each repaired ATTEMPTS times, against as many fresh samples of the same problem: shares that pass the hidden tests."""
     actor, repair = study.team.actor, study.team.repair
     assert repair is not None
     rules = study.rules(ARMS["plain"], seed)._replace(max_tokens=None)
     failures: list[Failure] = []
     requests: dict[str, list[Request]] = {"repair": [], "resampling": []}
     for tree in search(study.team_of(ARMS["plain"]), study.problems, rules):
-        for number, candidate in enumerate(list({c.program.code: c for c in tree.candidates if c.fails}.values())[:ALONE]):
+        for number, candidate in enumerate(list({c.program.code: c for c in tree.candidates if c.fails}.values())[:ATTEMPTS]):
             assert candidate.verdict is not None
             first = (number + 1) * 1_000  # indices that nothing else has
-            failure = Failure(tree, candidate, tuple(range(first, first + ALONE)))
+            failure = Failure(tree, candidate, tuple(range(first, first + ATTEMPTS)))
             failures.append(failure)
             source, _ = repair_source(repair.tokenizer, tree.problem, candidate.program, candidate.verdict, rules.max_repair_tokens)
             requests["repair"].append(Request(tree.problem.id, source, failure.indices, rules.decoding))
@@ -293,71 +372,84 @@ def repair_alone(study: Study, seed: int) -> dict[str, Any]:
 MEASURES = ("pass@1", "pass@5", "solved@0.5", "solved@1", "1@all by critic", "1@all by log-probability", "1@all by majority", "5@all by critic")
 
 
-def summary(folder: Path, arms: list[str], seeds: list[int]) -> str:
-    """The tables in Markdown: means over problems and seeds; differences from plain sampling, paired over problems."""
-    records = {arm: [json.loads((folder / f"{arm}-{seed}.json").read_text(encoding="utf-8")) for seed in seeds] for arm in arms}
-    first = records[arms[0]][0]
-    names = list(first["per_problem"])
-    level = {name: first["per_problem"][name]["difficulty"] for name in names}
+Records = Mapping[str, Mapping[int, Any]]  # arm, seed
 
-    def values(arm: str, measure: str) -> np.ndarray:
-        """(P,) means over seeds."""
-        return np.mean([[record["per_problem"][name][measure] for name in names] for record in records[arm]], axis=0)
 
-    s = first["settings"]
+def summary() -> str:
+    """The tables in Markdown: means over seeds; differences from plain sampling, paired over problems."""
+    found = {
+        arm: {int(p.stem.removeprefix("seed-")): json.loads(p.read_text(encoding="utf-8")) for p in RESULTS.glob(f"{arm}/seed-*.json")}
+        for arm in ARMS
+    }
+    records = {arm: dict(sorted(seeds.items())) for arm, seeds in found.items() if seeds}
+    if "plain" not in records:
+        return "no results yet\n"
+    first = next(iter(records["plain"].values()))
+    s, critics = first["settings"], [record["critic"] for record in records["plain"].values()]
     lines = [
-        f"{len(names)} problems, seeds {', '.join(map(str, seeds))}. Percent.",
+        f"Seeds {', '.join(map(str, records['plain']))}, each with its own models and {len(first['per_problem'])} held-out problems.",
+        "Percent, means over seeds.",
         f"{s['budget']} tokens a problem, N = {s['samples']}, temperature {s['temperature']}.",
         "solved@x: a program within that share of the tokens passes. 1@all: the best that passes the examples, chosen by a rule.",
         "",
-        "| arm | tokens a problem | programs | distinct | " + " | ".join(MEASURES) + " |",
-        "|" + "---|" * (len(MEASURES) + 4),
+        "| arm | seeds | tokens a problem | programs | distinct | " + " | ".join(MEASURES) + " |",
+        "|" + "---|" * (len(MEASURES) + 5),
     ]
-    for arm in arms:
-        tokens = sum(record["tokens"] for record in records[arm]) / len(seeds) / len(names)
-        shares = " | ".join(f"{100 * values(arm, m).mean():.1f}" for m in MEASURES)
-        lines.append(f"| {arm} | {tokens:.0f} | {values(arm, 'programs').mean():.1f} | {100 * values(arm, 'distinct').mean():.0f} | {shares} |")
-    if "greedy" in first["per_problem"][names[0]]:
-        lines += ["", f"The actor's greedy programs: {100 * np.mean([first['per_problem'][n]['greedy'] for n in names]):.1f}."]
-    if "plain" in arms:
-        lines += differences(arms, values, level, names)
-    return "\n".join([*lines, *repair_table(folder, seeds), *cost_table(records, len(names))]) + "\n"
+    for arm, seeds in records.items():
+        tokens = np.mean([record["tokens"] / len(record["per_problem"]) for record in seeds.values()])
+        shares = " | ".join(f"{100 * mean_of(seeds, m):.1f}" for m in MEASURES)
+        counts = f"{mean_of(seeds, 'programs'):.1f} | {100 * mean_of(seeds, 'distinct'):.0f}"
+        lines.append(f"| {arm} | {len(seeds)} | {tokens:.0f} | {counts} | {shares} |")
+    right = np.sum([one["right of passing"] for record in records["plain"].values() for one in record["per_problem"].values()], axis=0)
+    lines += ["", f"The actor's greedy programs: {100 * mean_of(records['plain'], 'greedy'):.1f}."]
+    lines += [f"Of plain's programs that pass the examples {100 * right[0] / right[1]:.1f} % pass the hidden tests."]
+    quality = {name: 100 * np.mean([critic[name] for critic in critics]) for name in ("accuracy", "majority", "auc_within")}
+    parts = ", ".join(f"{100 * np.mean([critic['auc_within_at'][at] for critic in critics]):.0f}" for at in ("25", "50", "75", "100"))
+    lines += [f"The critic on problems that it has not seen: right {quality['accuracy']:.1f} (most frequent outcome {quality['majority']:.1f}); "]
+    lines[-1] += f"AUC within a problem {quality['auc_within']:.0f}; after 25, 50, 75, 100 % of the tokens: {parts}."
+    return "\n".join([*lines, *differences(records), *repair_table(), *cost_table(records)]) + "\n"
 
 
-def differences(arms: list[str], values: Any, level: dict[str, str], names: list[str]) -> list[str]:
+def mean_of(seeds: Mapping[int, Any], measure: str) -> float:
+    """Mean over seeds of the mean over problems."""
+    return float(np.mean([np.mean([one[measure] for one in record["per_problem"].values()]) for record in seeds.values()]))
+
+
+def difference(first: Mapping[int, Any], second: Mapping[int, Any], measure: str, group: str = "") -> str:
+    """`first` minus `second` on the seeds that both have, with its interval; `group`: of one difficulty."""
+    gaps = []
+    for seed in sorted(first.keys() & second.keys()):
+        a, b = first[seed]["per_problem"], second[seed]["per_problem"]
+        gaps.append(np.array([a[name][measure] - b[name][measure] for name in a if group in ("", a[name]["difficulty"])]))
+    return shown(over_seeds(gaps))
+
+
+def differences(records: Records) -> list[str]:
     """Each arm against plain sampling, and the critic's prefix against the random one; by difficulty for the two headline measures."""
-
-    def difference(first: str, second: str, measure: str, group: str = "") -> str:
-        chosen = np.array([not group or level[name] == group for name in names])
-        d = (values(first, measure) - values(second, measure))[chosen]
-        low, high = bootstrap_interval(d, seed=0)
-        return f"{100 * d.mean():+.1f} [{100 * low:+.1f}, {100 * high:+.1f}]"
-
-    pairs = [(arm, "plain") for arm in arms if arm != "plain"]
-    pairs += [(arm, "random") for arm in ("refine", "pooled") if arm in arms and "random" in arms]
-    shown = ("pass@1", "solved@1", "1@all by critic", "5@all by critic")
-    lines = ["", "Differences, paired over problems, 95 % interval; the paper's gains (Table 4, APPS, 770M) beside.", ""]
-    lines += ["| arms | " + " | ".join(shown) + " | paper: pass@200 / pass@1000 / 1@1000 |", "|" + "---|" * (len(shown) + 2)]
+    pairs = [(arm, "plain") for arm in records if arm != "plain"]
+    pairs += [(arm, "random") for arm in ("refine", "pooled", "log-probability") if arm in records and "random" in records]
+    measures = ("pass@1", "solved@1", "1@all by critic", "5@all by critic")
+    lines = ["", "Differences, paired over problems, 95 % intervals over seeds and problems; the paper's gains (Table 4, APPS, 770M) beside.", ""]
+    lines += ["| arms | " + " | ".join(measures) + " | paper: pass@200 / pass@1000 / 1@1000 |", "|" + "---|" * (len(measures) + 2)]
     for first, second in pairs:
         paper = " / ".join(f"{gain:+.2f}" for gain in PAPER[first]) if second == "plain" and first in PAPER else "-"
-        lines.append(f"| {first} - {second} | " + " | ".join(difference(first, second, m) for m in shown) + f" | {paper} |")
-    groups = [group for group in DIFFICULTIES if group in level.values()]
+        lines.append(f"| {first} - {second} | " + " | ".join(difference(records[first], records[second], m) for m in measures) + f" | {paper} |")
     lines += [
         "",
-        "| arms, by difficulty | " + " | ".join(f"{group}: solved@1 | {group}: 1@all" for group in groups) + " |",
-        "|" + "---|" * (2 * len(groups) + 1),
+        "| arms, by difficulty | " + " | ".join(f"{group}: solved@1 | {group}: 1@all" for group in DIFFICULTIES) + " |",
+        "|" + "---|" * (2 * len(DIFFICULTIES) + 1),
     ]
     for first, second in pairs:
-        cells = [difference(first, second, m, group) for group in groups for m in ("solved@1", "1@all by critic")]
+        cells = [difference(records[first], records[second], m, group) for group in DIFFICULTIES for m in ("solved@1", "1@all by critic")]
         lines.append(f"| {first} - {second} | " + " | ".join(cells) + " |")
     return lines
 
 
-def repair_table(folder: Path, seeds: list[int]) -> list[str]:
+def repair_table() -> list[str]:
     """Repair alone, summed over seeds."""
     total: dict[str, Counter[str]] = defaultdict(Counter)
-    for seed in seeds:
-        for group, counter in json.loads((folder / f"repair-alone-{seed}.json").read_text(encoding="utf-8"))["groups"].items():
+    for path in sorted((RESULTS / ALONE).glob("seed-*.json")):
+        for group, counter in json.loads(path.read_text(encoding="utf-8"))["groups"].items():
             total[group].update(counter)
     lines = ["", "Repair alone: share of attempts that pass the hidden tests, and tokens written for each program that does.", ""]
     lines += ["| failed programs | attempts | repaired | by resampling | tokens a right program, repair | resampling |", "|---|---|---|---|---|---|"]
@@ -368,13 +460,13 @@ def repair_table(folder: Path, seeds: list[int]) -> list[str]:
     return lines
 
 
-def cost_table(records: dict[str, list[dict[str, Any]]], problems: int) -> list[str]:
+def cost_table(records: Records) -> list[str]:
     """Wall seconds a problem by part; a text that an earlier arm had judged is not judged again, so the first arm pays most."""
-    parts = sorted({part for found in records.values() for record in found for part in record["seconds"]})
+    parts = sorted({part for seeds in records.values() for record in seeds.values() for part in record["seconds"]})
     lines = ["", "Seconds a problem (wall, one thread; texts judged in an earlier arm are not judged again).", ""]
     lines += ["| arm | " + " | ".join(parts) + " |", "|" + "---|" * (len(parts) + 1)]
-    for arm, found in records.items():
-        each = [sum(record["seconds"].get(part, 0.0) for record in found) / len(found) / problems for part in parts]
+    for arm, seeds in records.items():
+        each = [np.mean([record["seconds"].get(part, 0.0) / len(record["per_problem"]) for record in seeds.values()]) for part in parts]
         lines.append(f"| {arm} | " + " | ".join(f"{seconds:.3f}" for seconds in each) + " |")
     return lines
 

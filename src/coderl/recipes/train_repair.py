@@ -46,7 +46,9 @@ class Config:
     updates: int = 600
     """optimiser steps"""
     learning_rate: float = 1e-3
-    """peak learning rate (AdamW, falls linearly to a tenth)"""
+    """peak learning rate (falls linearly to a tenth)"""
+    optimiser: Literal["adamw", "muon"] = "adamw"
+    """how weights follow the gradient; muon takes higher rates, such as 3e-3"""
     batch_tokens: int = 4096
     """tokens in a batch, padding included"""
     held_out: float = 0.05
@@ -125,7 +127,7 @@ def train_repair(config: Config, actor: Actor, train: Sequence[Example], held_ou
     batches = Batches(
         lambda epoch: epoch_batches(train, config.batch_tokens, config.seed * 1_000_003 + epoch), actor.tokenizer.pad_token_id, config.seed
     )
-    plan = config.training.plan(config.updates, config.learning_rate)
+    plan = config.training.plan(config.updates, config.learning_rate, muon=config.optimiser == "muon")
     with prepared(config.training, actor.model, config.seed):
         watch = Watch(
             "train-repair", 50, 0, config.training.checkpoint_every, measure if held_out else None, lambda folder: save_actor(actor, folder)
