@@ -208,7 +208,7 @@ def main() -> None:
         keep_finished([Study(regime, seed) for regime in UPDATES for seed in range(20)], list(ARMS))
     else:
         compare(studies, arms, asked.cores)
-    text = "\n".join(table(regime) for regime in UPDATES if any((RESULTS / regime).glob("*/*.json")))
+    text = "\n".join([*(table(regime) for regime in UPDATES if any((RESULTS / regime).glob("*/*.json"))), trial_table()])
     atomic_write(RESULTS / "table.md", text)
     print(text)
 
@@ -302,6 +302,21 @@ def tune(study: Study, arms: Sequence[str], rates: Sequence[float], budget: int,
 def trials() -> list[dict[str, Any]]:
     path = RESULTS / "trials.jsonl"
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
+
+
+def trial_table() -> str:
+    """Markdown: every trial, and the rate that was taken."""
+    lines = [
+        f"## Trials: validation pass@1 of seed {TUNING_SEED}, percent",
+        "",
+        "| arm | rate | CPU s, wanted and spent | references | pass@1 | greedy | rate taken |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for line in trials():
+        taken = f"{chosen_rate(line['arm']):g}" if line["arm"] in ARMS else "see expert"
+        numbers = f"{line['budget']}, {line['cpu_seconds']:.0f} | {line['references']} | {100 * line['pass@1']:.1f} | {100 * line['greedy']:.1f}"
+        lines.append(f"| {line['arm']} | {line['rate']:g} | {numbers} | {taken} |")
+    return "\n".join(lines) + "\n"
 
 
 def chosen_rate(arm: str) -> float:
