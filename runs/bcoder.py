@@ -42,6 +42,7 @@ KS = (1, 5)
 WRITERS = {"warm-start": "warm start", "coderl": "CodeRL, D", "ours": "CodeRL, ours", "bcoder": "B-Coder"}
 RANKINGS = {
     "recovered": "recovered reward",
+    "advantage": "its advantages alone",
     "logprob": "log-probability",
     "mean-logprob": "log-probability by token",
     "critic": "CodeRL critic",
@@ -207,10 +208,11 @@ def critic_scores(study: Study, pool: Pool) -> dict[tuple[str, int], float]:
 
 def scores_of(study: Study, writer: str, pool: Pool) -> dict[str, Callable[[tuple[str, int]], float]]:
     """Every ranking's score of a program; "random" apart."""
-    recovered = {(s.problem, s.index): s.score for s in read_records(study.folder / "judged" / writer / "scores.jsonl", ProgramScore)}
+    scores = {(s.problem, s.index): s for s in read_records(study.folder / "judged" / writer / "scores.jsonl", ProgramScore)}
     critic = critic_scores(study, pool)
     return {
-        "recovered": recovered.__getitem__,
+        "recovered": lambda key: scores[key].score,
+        "advantage": lambda key: scores[key].advantage,
         "logprob": lambda key: pool.programs[key].logprob or 0.0,
         "mean-logprob": lambda key: (pool.programs[key].logprob or 0.0) / max(1, pool.programs[key].tokens or 1),
         "critic": critic.__getitem__,
@@ -235,12 +237,20 @@ def keep(study: Study, costs: Mapping[str, StepCost]) -> None:
             more: dict[str, Any] = {"ranking": ranking, "auc": None if math.isnan(auc) else auc}  # none where all programs fare alike
             if ranking == "recovered":
                 scores = read_records(study.folder / "judged" / writer / "scores.jsonl", ProgramScore)
+                more["greedy_first"] = greedy_first(study, pool, score)
                 more["by_outcome"] = {str(o): tuple(m) for o, m in mean_by_outcome(scores, pool.verdicts.values()).items()}
             write(study, f"{writer}-{ranking}", about | more | {"per_problem": with_difficulty(pool, ranked(pool, score))})
         write(study, f"{writer}-random", about | {"ranking": "random", "per_problem": with_difficulty(pool, at_random(pool, study.seed))})
     runs = {name: study.folder / ("bcoder" if name == "conservative" else f"curve-{name}") for name in CURVES}
     steps = {c.step: [" ".join(c.command), c.cpu_seconds] for c in costs.values() if c.step.endswith(study.name(""))}
     write(study, "curves", {"curves": {name: looks(run) for name, run in runs.items()} if study.curves else {}, "steps": steps})
+
+
+def greedy_first(study: Study, pool: Pool, score: Callable[[tuple[str, int]], float]) -> tuple[int, int]:
+    """Problems whose candidates hold B-Coder's own greedy program, whose advantages are 0, the most there is; and in how many it is first."""
+    greedy = {p.problem: p.code for p in read_records(study.folder / "judged" / "bcoder" / "greedy.jsonl", Program)}
+    held = [name for name in pool.problems if greedy[name] in {pool.programs[key].code for key in pool.of(name)}]
+    return len(held), sum(pool.programs[max(pool.of(name), key=score)].code == greedy[name] for name in held)
 
 
 def with_difficulty(pool: Pool, lines: Mapping[str, dict[str, float]]) -> dict[str, dict[str, Any]]:
@@ -337,7 +347,9 @@ def outcome_lines(found: Mapping[str, Mapping[int, Any]]) -> list[str]:
         runs = found.get(f"{writer}-recovered", {}).values()
         names = list(dict.fromkeys(name for r in runs for name in r["by_outcome"]))
         means = [f"{name} {statistics.mean(r['by_outcome'][name][0] for r in runs if name in r['by_outcome']):.2f}" for name in names]
-        lines.append(f"- programs of {WRITERS[writer]}: " + ", ".join(means))
+        held, first = np.sum([r["greedy_first"] for r in runs], axis=0) if runs else (0, 0)
+        own = f"; B-Coder's own greedy program is a candidate in {held / len(runs):.0f} problems, first in {first / len(runs):.0f}" if runs else ""
+        lines.append(f"- programs of {WRITERS[writer]}: " + ", ".join(means) + own)
     return lines
 
 
