@@ -1,11 +1,11 @@
-"""B-Coder beside CodeRL from the same start: same samples to learn from, about the same CPU time, every ranking on the same candidates.
+"""B-Coder beside CodeRL from the same start: same samples to learn from, every ranking on the same candidates.
 
     python runs/bcoder.py --seeds 0 1 2 3 4     # resumable; what is in runs/results/bcoder is only read
     python runs/bcoder.py --table               # the table of what is there
 
 Start, samples, critic and token values are those of `runs/critics.py` (made there or here): the warm start of `runs/compare.py`, 850 problems
-with tests only x 8 programs. From these CodeRL learns in the paper's form (D) and in ours, and B-Coder in its two stages, whose numbers of
-updates were set so that they cost about what CodeRL D costs with its critic; then 16 programs for each of 400 held-out problems. The other
+with tests only x 8 programs. From these CodeRL learns in the paper's form (D) and in ours, and B-Coder in its two stages (the table says
+what each cost: B-Coder took twice the CPU time of CodeRL D with its critic); then 16 programs for each of 400 held-out problems. The other
 learning curves of the paper's figure 1 are made for as many seeds as `--curves` says. No held-out problem chose anything.
 """
 
