@@ -131,7 +131,7 @@ def test_an_index_does_not_tell_how_likely_a_program_is(place):
     for got in engine.generate(engine.converted(place[1], "float32"), requests, seed=0):
         total[got.key, got.sample] = sum(got.logprobs)
     first = sum(total[r.key, 0] == max(total[r.key, i] for i in range(8)) for r in requests)
-    assert first < 20
+    assert first < 32  # by chance about 17 to 20, for short programs tie; without mixing all 40
 
 
 def test_a_seed_gives_the_same_programs_again_and_another_seed_others(place):
