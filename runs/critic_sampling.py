@@ -102,8 +102,9 @@ class Models(NamedTuple):
         return [*self.comparison.beginning(), *self.comparison.learning("ours", chosen_rate("ours"), BUDGET, "ours")]
 
     def choose(self) -> None:
-        """Problems that no round of the actor's training had."""
-        known = {p.id for path in self.actor.parent.glob("round-*/problems.jsonl") for p in read_records(path, Problem)}
+        """Problems that no round of the actor's training had; the rounds that the budget left out have folders too, without programs."""
+        ran = [path.parent for path in self.actor.parent.glob("round-*/programs.jsonl")]
+        known = {p.id for folder in ran for p in read_records(folder / "problems.jsonl", Problem)}
         fresh = [p for p in read_records(self.comparison.problems("train_tests_only"), Problem) if p.id not in known]
         self.folder.mkdir(parents=True, exist_ok=True)
         write_records(self.folder / "problems.jsonl", fresh[:LEARNT])
@@ -260,7 +261,7 @@ def run(settings: Settings, seed: int, arms: Sequence[str]) -> None:
             who = {key: value for key, value in manifest({}).items() if key in ("versions", "commit", "started")}
             record = {"arm": arm, "seed": seed, "settings": settings._asdict(), "seconds": seconds, **found, "manifest": who}
             if arm != ALONE:
-                record["critic"] = json.loads((folders[1] / "report.json").read_text(encoding="utf-8"))["held_out"]
+                record["critic"] = json.loads((models.folder / "critic" / "report.json").read_text(encoding="utf-8"))["held_out"]
             result(arm, seed).parent.mkdir(parents=True, exist_ok=True)
             atomic_write(result(arm, seed), json.dumps(record, separators=(",", ":")) + "\n")
             print(f"{arm}, seed {seed}: {seconds}", flush=True)
