@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from compare import GRADIENT, HERE, WORK, chosen_rate, over_seeds, shown
+from compare import GRADIENT, HERE, WORK, chosen_rate, paired, shown
 from critics import Offline, prepare
 
 from coderl.examples import Limits, join_verdicts, judged_examples
@@ -87,7 +87,7 @@ class Study(NamedTuple):
         return [*self.learning(), *curves, *(step for writer in WRITERS for step in self.judging(writer))]
 
     def step(self, name: str, title: str, command: tuple[str, ...], *needs: str) -> Step:
-        return Step(self.name(name), f"seed {self.seed}: {title}", command, needs)
+        return self.start.step(name, title, command, *needs)
 
     def name(self, step: str) -> str:
         return f"{step}-s{self.seed}"
@@ -270,15 +270,6 @@ def write(study: Study, arm: str, data: Mapping[str, Any]) -> None:
     atomic_write(path, text.replace(f"{HERE.parent}/", "") + "\n")
 
 
-def difference(first: Mapping[int, Any], second: Mapping[int, Any], measure: str) -> tuple[float, float, float]:
-    """Mean over shared seeds of `first` minus `second`, paired by problem, with its 95 % interval."""
-    gaps = []
-    for seed in sorted(first.keys() & second.keys()):
-        a, b = first[seed]["per_problem"], second[seed]["per_problem"]
-        gaps.append(np.array([a[name][measure] - b[name][measure] for name in a]))
-    return over_seeds(gaps)
-
-
 def table(results: Path) -> str:
     """Markdown of all arms and seeds that are there."""
     found: dict[str, dict[int, Any]] = {}
@@ -324,7 +315,7 @@ def cells(found: Mapping[str, Mapping[int, Any]], writer: str, ranking: str) -> 
     def against(other: str, measure: str) -> str:
         if other not in found or found[other] is runs:
             return ""
-        return shown(difference(runs, found[other], measure))
+        return shown(paired(runs, found[other], measure))
 
     auc = [r["auc"] for r in runs.values() if r.get("auc") is not None]
     return [

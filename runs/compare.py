@@ -194,6 +194,8 @@ def main() -> None:
     parser.add_argument("--table", action="store_true", help="only collect what is finished and make the table anew")
     asked = parser.parse_args()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a killed call keeps what is finished, as Ctrl-C does
+    if unknown := set(asked.arms) - {"main", "all", *ARMS}:
+        parser.error(f"--arms has {', '.join(sorted(unknown))}; there is main, all, {', '.join(ARMS)}")
     arms = [name for name, arm in ARMS.items() if "all" in asked.arms or name in asked.arms or ("main" in asked.arms and arm.main)]
     studies = [Study(asked.regime, seed) for seed in asked.seeds]
     if asked.tune:
@@ -341,6 +343,15 @@ def difference(first: Sequence[Mapping[str, Any]], second: Sequence[Mapping[str,
     return over_seeds(gaps)
 
 
+def paired(first: Mapping[int, Any], second: Mapping[int, Any], measure: str, group: str = "") -> tuple[float, float, float]:
+    """The same of a measure that the results (seed -> record) hold by problem, on the seeds that both have; `group`: of one difficulty."""
+    gaps = []
+    for seed in sorted(first.keys() & second.keys()):
+        a, b = first[seed]["per_problem"], second[seed]["per_problem"]
+        gaps.append(np.array([a[name][measure] - b[name][measure] for name in a if group in ("", a[name]["difficulty"])]))
+    return over_seeds(gaps)
+
+
 def over_seeds(gaps: Sequence[np.ndarray]) -> tuple[float, float, float]:
     """Mean of paired differences, an array over problems for each seed, with the 95 % interval of a bootstrap over seeds and, within each, problems.
 
@@ -372,8 +383,8 @@ def table(regime: str) -> str:
         f"{HELD_OUT} held-out problems x {SAMPLES} samples; percent; means over seeds; differences paired, 95 % intervals over seeds and problems.",
         "",
         "| arm | seeds | CPU s | greedy | pass@1 | pass@5 | pass@10 | pass@1 against nothing | pass@10 against nothing | pass@1 against more CE "
-        "| introductory / interview / competition | compile / runtime / failed | distinct of 20 |",
-        "|" + "---|" * 13,
+        "| ours against it | introductory / interview / competition | compile / runtime / failed | distinct of 20 |",
+        "|" + "---|" * 14,
     ]
     for arm, results in found.items():
         if results:
@@ -388,11 +399,12 @@ def cells(arm: str, results: Mapping[int, Any], found: Mapping[str, Mapping[int,
     def mean(values: Sequence[float], digits: int = 1, scale: float = 100) -> str:
         return f"{scale * statistics.mean(values):.{digits}f}"
 
-    def against(other: str, k: int) -> str:
+    def against(other: str, k: int, turned: bool = False) -> str:
         shared = [s for s in results if s in found[other]]
         if arm == other or not shared:
             return ""
-        return shown(difference([results[s] for s in shared], [found[other][s] for s in shared], k))
+        pair = [results[s] for s in shared], [found[other][s] for s in shared]
+        return shown(difference(*(reversed(pair) if turned else pair), k))
 
     levels = [mean([r["by_difficulty"][d]["pass@k"]["1"]["value"] for r in runs]) for d in ("introductory", "interview", "competition")]
     outcomes = [mean([r["all"]["outcomes"][o] for r in runs], 0) for o in ("compile_error", "runtime_error", "failed_test")]
@@ -405,6 +417,7 @@ def cells(arm: str, results: Mapping[int, Any], found: Mapping[str, Mapping[int,
         against("nothing", 1),
         against("nothing", 10),
         against("ce", 1),
+        against("ours", 1, turned=True),
         " / ".join(levels),
         " / ".join(outcomes),
         mean([r["distinct"] for r in runs], 1, 1),

@@ -29,7 +29,7 @@ from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
-from compare import BUDGET, HERE, WORK, chosen_rate, over_seeds, shown
+from compare import BUDGET, HERE, WORK, chosen_rate, paired, shown
 from compare import Study as Comparison
 
 from coderl.critic_sampling import Candidate, Rules, Seed, Team, Tree, at_random, by_critic, by_log_probability, search
@@ -211,7 +211,15 @@ def main() -> None:
     parser.add_argument("--table", action="store_true", help="only make the table anew")
     asked = parser.parse_args()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a killed call keeps what is finished, as Ctrl-C does
+    for name in ("size", "budget", "samples", "cores"):
+        if getattr(asked, name) < 1:
+            parser.error(f"--{name} is {getattr(asked, name)}; it must be at least 1")
+    if not asked.temperature > 0:
+        parser.error(f"--temperature is {asked.temperature:g}; it must be more than 0")
     settings = Settings(asked.size, asked.budget, asked.samples, asked.temperature)
+    for path in (result(arm, seed) for arm in asked.arms for seed in asked.seeds):
+        if path.exists() and (made := json.loads(path.read_text(encoding="utf-8"))["settings"]) != settings._asdict():
+            parser.error(f"{path} was made with {made}; ask for the same, or move {RESULTS} away")
     missing = {seed: [arm for arm in asked.arms if not result(arm, seed).exists()] for seed in asked.seeds}
     waiting = {} if asked.table else {seed: arms for seed, arms in missing.items() if arms}
     if waiting:
@@ -416,15 +424,6 @@ def mean_of(seeds: Mapping[int, Any], measure: str) -> float:
     return float(np.mean([np.mean([one[measure] for one in record["per_problem"].values()]) for record in seeds.values()]))
 
 
-def difference(first: Mapping[int, Any], second: Mapping[int, Any], measure: str, group: str = "") -> str:
-    """`first` minus `second` on the seeds that both have, with its interval; `group`: of one difficulty."""
-    gaps = []
-    for seed in sorted(first.keys() & second.keys()):
-        a, b = first[seed]["per_problem"], second[seed]["per_problem"]
-        gaps.append(np.array([a[name][measure] - b[name][measure] for name in a if group in ("", a[name]["difficulty"])]))
-    return shown(over_seeds(gaps))
-
-
 def differences(records: Records) -> list[str]:
     """Each arm against plain sampling, and the critic's prefix against the random one; by difficulty for the two headline measures."""
     pairs = [(arm, "plain") for arm in records if arm != "plain"]
@@ -434,14 +433,14 @@ def differences(records: Records) -> list[str]:
     lines += ["| arms | " + " | ".join(measures) + " | paper: pass@200 / pass@1000 / 1@1000 |", "|" + "---|" * (len(measures) + 2)]
     for first, second in pairs:
         paper = " / ".join(f"{gain:+.2f}" for gain in PAPER[first]) if second == "plain" and first in PAPER else "-"
-        lines.append(f"| {first} - {second} | " + " | ".join(difference(records[first], records[second], m) for m in measures) + f" | {paper} |")
+        lines.append(f"| {first} - {second} | " + " | ".join(shown(paired(records[first], records[second], m)) for m in measures) + f" | {paper} |")
     lines += [
         "",
         "| arms, by difficulty | " + " | ".join(f"{group}: solved@1 | {group}: 1@all" for group in DIFFICULTIES) + " |",
         "|" + "---|" * (2 * len(DIFFICULTIES) + 1),
     ]
     for first, second in pairs:
-        cells = [difference(records[first], records[second], m, group) for group in DIFFICULTIES for m in ("solved@1", "1@all by critic")]
+        cells = [shown(paired(records[first], records[second], m, group)) for group in DIFFICULTIES for m in ("solved@1", "1@all by critic")]
         lines.append(f"| {first} - {second} | " + " | ".join(cells) + " |")
     return lines
 

@@ -17,8 +17,6 @@ from torch import Tensor, nn
 
 LOSS = 1e-5
 """Absolute tolerance of losses, logits and states (float32 against float64 differ by up to 2.8e-6)."""
-LOSS_OF_512 = 3e-5
-"""Of logits over 512 tokens: float32 of two kinds of CPU differs by up to 1.5e-5, and float64 lies 1.3e-5 from the recorded numbers."""
 
 
 def case_names(golden: Path, pattern: str) -> list[str]:

@@ -125,13 +125,17 @@ def test_the_sampled_distribution_is_the_exact_one(tmp_path):
 
 
 def test_an_index_does_not_tell_how_likely_a_program_is(place):
-    """CTranslate2 gives the samples of a prompt sorted by probability: without mixing, sample 0 would always be the likeliest."""
-    requests = [Request(str(i), p, tuple(range(8)), Decoding(1.0, 1.0, 8)) for i, p in enumerate(prompts(40))]
-    first, total = 0, {}
+    """CTranslate2 gives the samples of a prompt sorted by probability: without mixing, sample 0 would nearly always be the likeliest.
+
+    At T = 2 few samples of a prompt are equal: 7 to 15 of 40 by chance, 31 to 37 without mixing. At T = 1 half of them are copies and share
+    the first place, which makes 20 of 40 by chance.
+    """
+    requests = [Request(str(i), p, tuple(range(8)), Decoding(2.0, 1.0, 8)) for i, p in enumerate(prompts(40))]
+    total = {}
     for got in engine.generate(engine.converted(place[1], "float32"), requests, seed=0):
-        total[got.key, got.sample] = sum(got.logprobs)
+        total[got.key, got.sample] = sum(got.sampling_logprobs)
     first = sum(total[r.key, 0] == max(total[r.key, i] for i in range(8)) for r in requests)
-    assert first < 32  # by chance about 17 to 20, for short programs tie; without mixing all 40
+    assert first < 20
 
 
 def test_a_seed_gives_the_same_programs_again_and_another_seed_others(place):

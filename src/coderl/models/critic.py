@@ -319,15 +319,13 @@ def load_released_critic(directory: str | Path, width: int = 0) -> Critic:
 def released_critic(config: PreTrainedConfig, weights: dict[str, Tensor], source: Path, width: int) -> Critic:
     """A critic from the weights of the authors' code, by their names; `source` is what an error names.
 
-    Float32, on the CPU, in evaluation mode, with a `ReleasedHead` for four outcomes, and with plain attention: its order of sums is the
-    released one, and with long programs the fused attention's last digits differ (2e-5 in a logit, measured).
+    Float32, on the CPU, in evaluation mode, with a `ReleasedHead` for four outcomes.
 
     Raises:
         ModelError: no error head among them, or sizes do not agree.
     """
     critic = critic_from_config(config, ReleasedHead, 4, seed=0)
     critic.width = width
-    critic.body.set_attn_implementation("eager")
     head = {name.removeprefix(RELEASED_HEAD): value.float() for name, value in weights.items() if name.startswith(RELEASED_HEAD)}
     if not head:
         raise ModelError(f"{source} has no weights named error_head.*; it is no critic of the released code (for ours use load_critic)")
