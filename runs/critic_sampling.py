@@ -12,11 +12,15 @@ Arms:
     plain            sample until the tokens are used up
     refine           N samples, refine what passes the examples (the paper's prefix), and again until the tokens are used up
     repair-M         the same; where nothing passes, the M best failures are repaired first
+    uncut           refine, with the prefix up to the highest score, not cut where failing is likelier (`--cut-below 0`)
     random, log-probability, pooled      refine, with the prefix by chance, before the actor's least sure token, by the critic's pooled reading
+    as-long, as-long-uncut               as refine and uncut, but with the share kept of another program: chance, at the critic's lengths
+    repair-4-uncut                       repair-4 with the prefix of uncut
 """
 
 import argparse
 import json
+import random
 import signal
 import time
 from collections import Counter, defaultdict
@@ -57,24 +61,50 @@ ALONE = "repair-alone"
 ATTEMPTS = 2  # failed programs of a problem that are repaired in the measurement of repair alone, and attempts at each
 
 
+class AsLong:
+    """Control: the share of the program that the critic kept of one of the programs seen so far, drawn by chance.
+
+    A longer prefix of a program that passes gives more programs for the tokens and more that pass, whoever chose it; this control keeps as
+    much as the critic does, but where it cuts says nothing about the program.
+    """
+
+    def __init__(self, rule: Seed, seed: int) -> None:
+        self.rule, self.draw, self.shares = rule, random.Random(seed), list[float]()
+
+    def __call__(self, candidate: Candidate) -> int:
+        self.shares.append(self.rule(candidate) / max(1, len(candidate.ids)))
+        return round(self.draw.choice(self.shares) * len(candidate.ids))
+
+
 class Arm(NamedTuple):
-    """How an arm searches: rounds of refining in a cycle, repaired failures (0: no repair), prefix, and whether the critic pools."""
+    """How an arm searches.
+
+    Fields:
+        refine: rounds of refining in a cycle. repaired: M, 0 for no repair. prefix: see `Rules`.
+        matched: the prefixes are as long as those, but of other programs. pooled: the critic reads prefixes as whole programs.
+    """
 
     refine: int
     repaired: int
-    prefix: Seed
+    prefix: Seed = by_critic
+    matched: bool = False
     pooled: bool = False
 
 
+UNCUT = partial(by_critic, threshold=0.0)
 ARMS: dict[str, Arm] = {
-    "plain": Arm(0, 0, by_log_probability),
-    "refine": Arm(1, 0, by_critic),
-    "repair-1": Arm(1, 1, by_critic),
-    "repair-2": Arm(1, 2, by_critic),
-    "repair-4": Arm(1, 4, by_critic),
+    "plain": Arm(0, 0),
+    "refine": Arm(1, 0),
+    "repair-1": Arm(1, 1),
+    "repair-2": Arm(1, 2),
+    "repair-4": Arm(1, 4),
     "random": Arm(1, 0, at_random),
+    "as-long": Arm(1, 0, matched=True),
     "log-probability": Arm(1, 0, by_log_probability),
-    "pooled": Arm(1, 0, by_critic, pooled=True),
+    "pooled": Arm(1, 0, pooled=True),
+    "uncut": Arm(1, 0, UNCUT),
+    "as-long-uncut": Arm(1, 0, UNCUT, matched=True),
+    "repair-4-uncut": Arm(1, 4, UNCUT),
 }
 # CodeRL Table 4, all difficulties, gains over its row "none": pass@200, pass@1000, 1@1000 (points of percent)
 PAPER = {"refine": (1.40, 1.58, 0.12), "repair-1": (2.26, 3.20, 0.77), "repair-2": (2.34, 3.14, 0.76), "repair-4": (2.30, 2.84, 0.62)}
@@ -117,7 +147,7 @@ class Models(NamedTuple):
         drawn = ("-n", GIVEN, "--temperature", 0.9, "--workers", 1, "--seed", self.seed, "--stop-at-first-failure")
         out = ("--out", self.folder / "programs.jsonl", "--verdicts", self.folder / "verdicts.jsonl")
         start = ("--model", self.actor, *judged, "--seed", self.seed)
-        critic = ("--outcomes", 2, "--prefix-weight", 1, "--updates", 200, "--batch-tokens", 4096, "--out", self.folder / "critic")
+        critic = ("--outcomes", 2, "--prefix-weight", 1, "--updates", 800, "--batch-tokens", 4096, "--out", self.folder / "critic")
         repair = ("--targets", "both", "--optimiser", "muon", "--learning-rate", 3e-3, "--updates", 600, "--out", self.folder / "repair")
         return [
             step("search-sample", "programs, judged", words("sample", "--model", self.actor, *files[:2], *out, *drawn), name("ours")),
@@ -181,6 +211,7 @@ class Study(NamedTuple):
     def rules(self, arm: Arm, seed: int) -> Rules:
         """The rules of an arm: all alike but for what the arm is about."""
         prefix = partial(at_random, seed=seed) if arm.prefix is at_random else arm.prefix
+        prefix = AsLong(prefix, seed) if arm.matched else prefix
         decoding = Decoding(self.settings.temperature, 0.95, 128)
         limits = (self.settings.samples, max(1, arm.repaired), arm.refine, int(arm.repaired > 0))
         return Rules(seed, *limits, prefix, True, self.settings.budget, decoding)
@@ -202,7 +233,7 @@ class Settings(NamedTuple):
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
-    parser.add_argument("--size", type=int, default=250, help="the first so many held-out problems of each seed")
+    parser.add_argument("--size", type=int, default=400, help="the first so many held-out problems of each seed")
     parser.add_argument("--budget", type=int, default=640, help="tokens to write for each problem")
     parser.add_argument("-n", "--samples", type=int, default=8, help="N: programs in each round")
     parser.add_argument("--temperature", type=float, default=0.6)
@@ -309,6 +340,11 @@ def scores(study: Study, tree: Tree) -> dict[str, Any]:
     result |= {f"solved@{share:g}": value for share, value in at.items()}
     result["distinct"] = len({candidate.program.code for candidate in candidates}) / max(1, n)
     passing = [candidate for candidate in candidates if candidate.passes]
+    result["by origin"] = {
+        origin: [sum(right[p.index] for p in mine), len(mine), sum(p.extra["given"] for p in mine), sum(p.tokens or 0 for p in mine)]
+        for origin in ("sample", "refine", "repair")
+        if (mine := [c.program for c in candidates if c.program.origin == origin])
+    }
     result["right of passing"] = [sum(right[p.program.index] for p in passing), len(passing)]
     for rule_name, rule in rules_of(study, tree.problem, passing).items():
         order = [right[p.program.index] for p in ranked(passing, rule)]
@@ -416,7 +452,7 @@ def summary() -> str:
     parts = ", ".join(f"{100 * np.mean([critic['auc_within_at'][at] for critic in critics]):.0f}" for at in ("25", "50", "75", "100"))
     lines += [f"The critic on problems that it has not seen: right {quality['accuracy']:.1f} (most frequent outcome {quality['majority']:.1f}); "]
     lines[-1] += f"AUC within a problem {quality['auc_within']:.0f}; after 25, 50, 75, 100 % of the tokens: {parts}."
-    return "\n".join([*lines, *differences(records), *repair_table(), *cost_table(records)]) + "\n"
+    return "\n".join([*lines, *origin_table(records), *differences(records), *repair_table(), *cost_table(records)]) + "\n"
 
 
 def mean_of(seeds: Mapping[int, Any], measure: str) -> float:
@@ -424,10 +460,27 @@ def mean_of(seeds: Mapping[int, Any], measure: str) -> float:
     return float(np.mean([np.mean([one[measure] for one in record["per_problem"].values()]) for record in seeds.values()]))
 
 
+def origin_table(records: Records) -> list[str]:
+    """What each way of writing gave, summed over seeds and problems."""
+    lines = ["", "Programs by origin: how many a problem, percent of them right, percent of a refined program's tokens that its seed gave.", ""]
+    lines += ["| arm | sampled | right | refined | right | kept | repaired | right |", "|" + "---|" * 8]
+    for arm, seeds in records.items():
+        problems = [one for record in seeds.values() for one in record["per_problem"].values()]
+        cells = []
+        for origin in ("sample", "refine", "repair"):
+            right, count, given, tokens = np.sum([one["by origin"].get(origin, [0] * 4) for one in problems], axis=0)
+            cells += [f"{count / len(problems):.1f}", f"{100 * right / count:.1f}" if count else "-"]
+            cells += [f"{100 * given / tokens:.0f}" if count else "-"] if origin == "refine" else []
+        lines.append(f"| {arm} | {' | '.join(cells)} |")
+    return lines
+
+
 def differences(records: Records) -> list[str]:
-    """Each arm against plain sampling, and the critic's prefix against the random one; by difficulty for the two headline measures."""
+    """Each arm against plain sampling, and the critic's prefix against those without one; by difficulty for the two headline measures."""
     pairs = [(arm, "plain") for arm in records if arm != "plain"]
-    pairs += [(arm, "random") for arm in ("refine", "pooled", "log-probability") if arm in records and "random" in records]
+    critics = [("refine", "random"), ("refine", "as-long"), ("refine", "log-probability"), ("pooled", "random")]
+    critics += [("uncut", "random"), ("uncut", "as-long-uncut"), ("uncut", "refine"), ("repair-4-uncut", "repair-4")]
+    pairs += [pair for pair in critics if set(pair) <= set(records)]
     measures = ("pass@1", "solved@1", "1@all by critic", "5@all by critic")
     lines = ["", "Differences, paired over problems, 95 % intervals over seeds and problems; the paper's gains (Table 4, APPS, 770M) beside.", ""]
     lines += ["| arms | " + " | ".join(measures) + " | paper: pass@200 / pass@1000 / 1@1000 |", "|" + "---|" * (len(measures) + 2)]

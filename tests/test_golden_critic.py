@@ -5,7 +5,7 @@ import torch
 from coderl.formulas.coderl import critic_loss
 from coderl.formulas.masks import IGNORE, masked_max
 from coderl.models.critic import Critic, CriticOutput, load_released_critic
-from golden_cases import LOSS, arrays, case_names, check_gradients, model_directory, model_of, read_json
+from golden_cases import LOSS, arrays, assert_recorded, case_names, check_gradients, exact_states, model_directory, model_of, read_json
 
 
 def read_programs(critic: Critic, values: dict[str, torch.Tensor]) -> CriticOutput:
@@ -20,10 +20,10 @@ def small_cases(golden):
 def test_states_loss_and_predictions_are_those_of_the_released_code(golden_dir, tmp_path):
     for case in case_names(golden_dir, "critic_*"):
         values = arrays(golden_dir, case)
-        critic = load_released_critic(model_directory(golden_dir, model_of(case), tmp_path))
+        directory = model_directory(golden_dir, model_of(case), tmp_path)
         with torch.no_grad():
-            output = read_programs(critic, values)
-        torch.testing.assert_close(output.token_logits, values["error_states"], atol=LOSS, rtol=0, msg=lambda text, c=case: f"{c}: {text}")
+            output = read_programs(load_released_critic(directory), values)
+        assert_recorded(output.token_logits, values["error_states"], exact_states(directory, values), case)
         assert output.logits.argmax(-1).tolist() == values["error_preds"].tolist(), case
         loss = critic_loss(output.logits, values["error_types"][:, 0])
         torch.testing.assert_close(loss, values["error_pred_loss"], atol=LOSS, rtol=0, msg=lambda text, c=case: f"{c}: {text}")

@@ -14,7 +14,7 @@ from coderl.formulas.coderl import critic_loss, released_token_rewards, token_va
 from coderl.formulas.masks import IGNORE
 from coderl.models.actor import load_actor, program_logits
 from coderl.models.critic import load_critic
-from golden_cases import LOSS, arrays, case_names, model_directory, model_of
+from golden_cases import LOSS, arrays, assert_recorded, case_names, exact_states, model_directory, model_of
 from test_golden_actor import as_batch
 
 
@@ -73,7 +73,8 @@ def test_a_critic_has_the_released_states_losses_and_rewards(golden_dir: Path, b
     with torch.no_grad():
         output = critic(values["input_ids"], torch.ones_like(values["input_ids"]), values["labels"][:, :length], mask[:, :length])
     assert length < 512 and output.token_logits.shape[1] == length
-    torch.testing.assert_close(output.token_logits, values["error_states"][:, :length], atol=LOSS, rtol=0)
+    exact = exact_states(tmp_path / model_of(case), values)
+    assert_recorded(output.token_logits, values["error_states"][:, :length], exact[:, :length], case)
     outcomes = values["error_types"][:, 0]
     torch.testing.assert_close(critic_loss(output.logits, outcomes), values["error_pred_loss"], atol=LOSS, rtol=0)
     assert output.logits.argmax(-1).tolist() == values["error_preds"].tolist()
