@@ -1,11 +1,12 @@
 """B-Coder beside CodeRL from the same start: same samples to learn from, every ranking on the same candidates.
 
+    python runs/bcoder.py --tune                # the trials that chose B-Coder's settings, on validation problems of seed 100
     python runs/bcoder.py --seeds 0 1 2 3 4     # resumable; what is in runs/results/bcoder is only read
     python runs/bcoder.py --table               # the table of what is there
 
 Start, samples, critic and token values are those of `runs/critics.py` (made there or here): the warm start of `runs/compare.py`, 850 problems
-with tests only x 8 programs. From these CodeRL learns in the paper's form (D) and in ours, and B-Coder in its two stages (the table says
-what each cost: B-Coder took twice the CPU time of CodeRL D with its critic); then 16 programs for each of 400 held-out problems. The other
+with tests only x 8 programs. From these CodeRL learns in the paper's form (D) and in ours, and B-Coder in its two stages, whose updates are
+so many that all cost about the same CPU time (the table says how much); then 16 programs for each of 400 held-out problems. The other
 learning curves of the paper's figure 1 are made for as many seeds as `--curves` says. No held-out problem chose anything.
 """
 
@@ -22,7 +23,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from compare import GRADIENT, HERE, WORK, chosen_rate, paired, shown
+from compare import GRADIENT, HERE, TUNING_SEED, WORK, chosen_rate, paired, shown
 from critics import Offline, prepare
 
 from coderl.examples import Limits, join_verdicts, judged_examples
@@ -37,8 +38,30 @@ from coderl.store import atomic_write, read_records
 from coderl.tokens import load_tokenizer
 
 RESULTS = HERE / "results" / "bcoder"
-VALUE_UPDATES, UPDATES, SAMPLES, ORDERS = 60, 220, 16, 20
+VALUE_UPDATES, UPDATES, SAMPLES, ORDERS = 40, 80, 16, 20
 KS = (1, 5)
+
+
+class Form(NamedTuple):
+    """Settings of B-Coder: flags of the value stage and of fine-tuning, beside the updates."""
+
+    value: tuple[str, ...] = ()
+    finetune: tuple[str, ...] = ()
+
+
+MUON = ("--optimiser", "muon", "--learning-rate")
+FORMS = {
+    "as given": Form(),
+    "rate 1.5e-4": Form((), ("--learning-rate", "1.5e-4")),
+    "rate 1.5e-3": Form((), ("--learning-rate", "1.5e-3")),
+    "muon 3e-4": Form((), (*MUON, "3e-4")),
+    "muon 1e-3": Form((), (*MUON, "1e-3")),
+    "muon 3e-3": Form((), (*MUON, "3e-3")),
+    "muon 1e-3, alpha 0.3": Form(("--alpha", "0.3"), (*MUON, "1e-3")),
+    "muon 1e-3, alpha 0.1": Form(("--alpha", "0.1"), (*MUON, "1e-3")),
+    "muon 1e-3, advantage weight 1": Form((), (*MUON, "1e-3", "--advantage-weight", "1")),
+    "muon 1e-3, half the weight on references": Form((), (*MUON, "1e-3", "--real-share", "0.25", "--ce-weight", "0.25")),
+}
 WRITERS = {"warm-start": "warm start", "coderl": "CodeRL, D", "ours": "CodeRL, ours", "bcoder": "B-Coder"}
 RANKINGS = {
     "recovered": "recovered reward",
@@ -59,10 +82,20 @@ unranked, T = 0.6, pass@1 +0.75, pass@5 +0.39 (Table 3); filtered, pass@1 8.04 a
 
 
 class Study(NamedTuple):
-    """One seed: where its files lie and which commands make them. `curves`: with the other lines of the paper's figure 1."""
+    """One seed: where its files lie and which commands make them.
+
+    Fields:
+        curves: with the other lines of the paper's figure 1.
+        trial: the form of a trial, which is judged on validation problems; empty: the form that the trials chose.
+    """
 
     seed: int
-    curves: bool
+    curves: bool = False
+    trial: str = ""
+
+    @property
+    def form(self) -> Form:
+        return FORMS[self.trial or chosen_form()]
 
     @property
     def start(self) -> Offline:
@@ -70,12 +103,17 @@ class Study(NamedTuple):
 
     @property
     def folder(self) -> Path:
-        return self.start.study.shared / "bcoder"
+        return self.start.study.shared / "bcoder" / (self.label or "held-out")
+
+    @property
+    def label(self) -> str:
+        """Of a trial, in names of steps and folders."""
+        return self.trial.replace(" ", "-").replace(",", "")
 
     @property
     def judged(self) -> Path:
         """Problems that everything is measured on."""
-        return self.start.study.problems("heldout")
+        return self.start.study.problems("validation" if self.trial else "heldout")
 
     def actor(self, writer: str) -> Path:
         if writer == "warm-start":
@@ -83,14 +121,16 @@ class Study(NamedTuple):
         return self.folder / writer / ("model" if writer == "bcoder" else "actor")
 
     def steps(self) -> list[Step]:
+        if self.trial:
+            return [*self.bcoder(), *self.judging("bcoder")]
         curves = self.curve_steps() if self.curves else []
         return [*self.learning(), *curves, *(step for writer in WRITERS for step in self.judging(writer))]
 
     def step(self, name: str, title: str, command: tuple[str, ...], *needs: str) -> Step:
-        return self.start.step(name, title, command, *needs)
+        return Step(self.name(name), f"seed {self.seed}{self.trial and ', '}{self.trial}: {title}", command, needs)
 
     def name(self, step: str) -> str:
-        return f"{step}-s{self.seed}"
+        return f"{step}{self.label and '-'}{self.label}-s{self.seed}"
 
     def learnt(self) -> tuple[str, ...]:
         return words(*self.start.judged, "--references", self.start.study.problems("train"), "--seed", self.seed)
@@ -102,23 +142,48 @@ class Study(NamedTuple):
         rates = [("--learning-rate", chosen_rate(arm)) for arm in ("coderl-d", "ours")]
         paper = words("--scores", self.start.folder / "prefixes" / "scores.jsonl", *GRADIENT, *rates[0], "--out", self.folder / "coderl")
         ours = words("--variant", "A", "--solutions", 3, "--epochs", 8, "--batch-tokens", 1024, *rates[1], "--out", self.folder / "ours")
-        value = words("bcoder", "value", *model, *self.learnt(), "--updates", VALUE_UPDATES, "--out", self.folder / "value")
         return [
-            self.step("coderl", WRITERS["coderl"], (*coderl, *paper), self.name("score-prefixes")),
-            self.step("ours", WRITERS["ours"], (*coderl, *ours), self.name("grade")),
-            self.step("value", "B-Coder: values", value, self.name("grade")),
+            self.step("coderl", WRITERS["coderl"], (*coderl, *paper), f"score-prefixes-s{self.seed}"),
+            self.step("ours", WRITERS["ours"], (*coderl, *ours), self.sampled),
+            *self.bcoder(),
+        ]
+
+    @property
+    def sampled(self) -> str:
+        """The step that everything learns from."""
+        return f"grade-s{self.seed}"
+
+    def bcoder(self) -> list[Step]:
+        """The two stages."""
+        files = ("--model", self.actor("warm-start"), *self.learnt())
+        value = words("bcoder", "value", *files, "--updates", VALUE_UPDATES, *self.form.value, "--out", self.folder / "value")
+        return [
+            self.step("value", "B-Coder: values", value, self.sampled),
             self.step("bcoder", "B-Coder: fine-tuning", self.finetune("bcoder", True, ()), self.name("value")),
         ]
 
     def finetune(self, name: str, initialised: bool, flags: tuple[str, ...]) -> tuple[str, ...]:
         model = self.folder / "value" / "model" if initialised else self.actor("warm-start")
         looks = ("--validation", self.start.study.problems("validation")) if self.curves else ()
-        return words("bcoder", "finetune", "--model", model, *self.learnt(), *looks, "--updates", UPDATES, *flags, "--out", self.folder / name)
+        return words(
+            "bcoder",
+            "finetune",
+            "--model",
+            model,
+            *self.learnt(),
+            *looks,
+            "--updates",
+            UPDATES,
+            *self.form.finetune,
+            *flags,
+            "--out",
+            self.folder / name,
+        )
 
     def curve_steps(self) -> list[Step]:
         """The other two lines of the paper's figure 1; the third is B-Coder itself."""
         return [
-            self.step(f"curve-{name}", title, self.finetune(f"curve-{name}", initialised, flags), self.name("value" if initialised else "grade"))
+            self.step(f"curve-{name}", title, self.finetune(f"curve-{name}", initialised, flags), self.name("value") if initialised else self.sampled)
             for name, (title, initialised, flags) in CURVES.items()
             if name != "conservative"
         ]
@@ -127,7 +192,19 @@ class Study(NamedTuple):
         """Programs of one actor, judged on hidden and example tests, and scored by B-Coder."""
         out, problems = self.folder / "judged" / writer, ("--problems", self.judged)
         programs, greedy, verdicts = (out / f"{name}.jsonl" for name in ("programs", "greedy", "verdicts"))
-        drawn = ("--greedy", greedy, "-n", SAMPLES, "--workers", 1, "--seed", self.seed + 1, "--verdicts", verdicts, "--stop-at-first-failure")
+        drawn = (
+            "--greedy",
+            greedy,
+            "-n",
+            8 if self.trial else SAMPLES,
+            "--workers",
+            1,
+            "--seed",
+            self.seed + 1,
+            "--verdicts",
+            verdicts,
+            "--stop-at-first-failure",
+        )
         needs = self.start.study.start_step if writer == "warm-start" else self.name(writer)
         grade = ("--stop-at-first-failure", "--workers", 1)
         hidden = words("grade", *problems, "--programs", greedy, "--out", out / "greedy_verdicts.jsonl", *grade)
@@ -276,7 +353,7 @@ def table(results: Path) -> str:
     for path in sorted(results.glob("*/seed-*.json")):
         found.setdefault(path.parent.name, {})[int(path.stem.removeprefix("seed-"))] = json.loads(path.read_text(encoding="utf-8"))
     if "bcoder" not in found:
-        return "no results yet\n"
+        return "\n".join(["no results yet", "", *trial_lines()]) + "\n"
     problems = len(next(iter(found["bcoder"].values()))["per_problem"])
     seeds = ", ".join(map(str, sorted(found["bcoder"])))
     lines = [
@@ -295,6 +372,8 @@ def table(results: Path) -> str:
         "Greedy pass@1 on validation problems along fine-tuning (first to last look), means over seeds:",
         "",
         *curve_lines(found),
+        "",
+        *trial_lines(),
         "",
         PAPER,
     ]
@@ -353,15 +432,73 @@ def curve_lines(found: Mapping[str, Mapping[int, Any]]) -> list[str]:
     return lines
 
 
+def trials() -> list[dict[str, Any]]:
+    path = RESULTS / "trials.jsonl"
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
+
+
+def chosen_form() -> str:
+    """The form of the trial whose programs pass most often, unranked, as for the other arms; without trials as given."""
+    return max(trials(), key=lambda line: line["pass@1"])["form"] if trials() else "as given"
+
+
+def tune(cores: int) -> None:
+    """Every form on validation problems; trials that are written down are not made again."""
+    known = {line["form"] for line in trials()}
+    wanted = [Study(TUNING_SEED, trial=form) for form in FORMS if form not in known]
+    if not wanted:
+        return
+    start = wanted[0].start
+    steps = [*prepare([start], cores), *start.sampling(), *(step for study in wanted for step in study.steps())]
+    try:
+        run_steps(steps, WORK / "critics", cores, preload=PRELOAD)
+    finally:
+        done = finished_steps(steps, WORK / "critics")
+        for study in wanted:
+            if all(step.name in done for step in study.steps()):
+                keep_trial(study, done)
+
+
+def keep_trial(study: Study, costs: Mapping[str, StepCost]) -> None:
+    """One line: pass@1 unranked and under two rankings, cost."""
+    pool = read_pool(study, "bcoder")
+    scores = {(s.problem, s.index): s.score for s in read_records(study.folder / "judged" / "bcoder" / "scores.jsonl", ProgramScore)}
+    plain = unranked(pool)
+    best = {"recovered": ranked(pool, scores.__getitem__), "logprob": ranked(pool, lambda key: pool.programs[key].logprob or 0.0)}
+    line: dict[str, Any] = {"form": study.trial, "seed": study.seed, "updates": [VALUE_UPDATES, UPDATES]}
+    line["cpu_seconds"] = round(sum(costs[study.name(name)].cpu_seconds for name in ("value", "bcoder")))
+    line |= {m: round(statistics.mean(one[m] for one in plain.values()), 4) for m in ("pass@1", "greedy")}
+    line |= {name: round(statistics.mean(one["pass@1"] for one in found.values()), 4) for name, found in best.items()}
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    with (RESULTS / "trials.jsonl").open("a", encoding="utf-8") as stream:
+        stream.write(json.dumps(line) + "\n")
+
+
+def trial_lines() -> list[str]:
+    lines = [
+        f"Trials on validation problems of seed {TUNING_SEED} (8 samples), percent; taken: {chosen_form()}.",
+        "",
+        "| form | updates: values, fine-tuning | CPU s | pass@1 | greedy | ranked by recovered reward | by log-probability |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for line in trials():
+        shares = " | ".join(f"{100 * line[m]:.1f}" for m in ("pass@1", "greedy", "recovered", "logprob"))
+        lines.append(f"| {line['form']} | {', '.join(map(str, line['updates']))} | {line['cpu_seconds']} | {shares} |")
+    return lines
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     parser.add_argument("--curves", type=int, default=3, help="the first so many seeds also make the other learning curves of figure 1")
     parser.add_argument("--cores", type=int, default=2, help="CPU cores; a step takes one")
+    parser.add_argument("--tune", action="store_true", help="try B-Coder's settings on validation problems")
     parser.add_argument("--table", action="store_true", help="only make the table anew")
     asked = parser.parse_args()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a killed call keeps what is finished, as Ctrl-C does
-    if not asked.table:
+    if asked.tune:
+        tune(asked.cores)
+    elif not asked.table:
         run([Study(seed, i < asked.curves) for i, seed in enumerate(asked.seeds)], asked.cores)
     text = table(RESULTS)
     atomic_write(RESULTS / "table.md", text)

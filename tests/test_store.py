@@ -247,6 +247,31 @@ def test_run_directory_marks_only_finished_runs(tmp_path: Path) -> None:
     assert not run.complete
 
 
+def test_a_complete_run_is_done_only_for_the_settings_that_it_was_made_with(tmp_path: Path) -> None:
+    """A setting that came with a later version, or that moves no result, is no other setting."""
+
+    @dataclass(frozen=True)
+    class Settings:
+        updates: int
+        threads: int = 1
+        part: SomeConfig = SomeConfig(Path("a"))
+
+    run = RunDirectory(tmp_path / "run")
+    assert not run.is_done(Settings(200))
+    run.start(manifest(Settings(200)))
+    assert not run.is_done(Settings(800))  # unfinished: `start` is who refuses
+    run.finish()
+    assert run.is_done(Settings(200)) and run.is_done(Settings(200, threads=2))
+    for other, text in ((Settings(800), "updates was 200, now it is 800"), (Settings(200, part=SomeConfig(Path("a"), 4)), "seed was 3, now it is 4")):
+        with pytest.raises(CoderlError, match=f"holds a complete run whose {text}; choose another --out"):
+            run.is_done(other)
+    path = run / "manifest.json"
+    older = json.loads(path.read_text())
+    del older["config"]["updates"]
+    path.write_text(json.dumps(older))
+    assert run.is_done(Settings(800))
+
+
 def test_metrics_drop_a_torn_line(tmp_path: Path) -> None:
     run = RunDirectory(tmp_path)
     run.log(step=1, loss=0.5)

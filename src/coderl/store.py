@@ -288,7 +288,7 @@ def manifest(config: Any, inputs: Iterable[str | Path] = ()) -> dict[str, Any]:
 
     `config` is a dataclass instance (its fields are stored, seeds included) or a plain dict.
     """
-    values = dataclasses.asdict(config) if dataclasses.is_dataclass(config) and not isinstance(config, type) else dict(config)
+    values = config if isinstance(config, dict) else dataclasses.asdict(config)
     versions: dict[str, str | None] = {}
     for name in ("coderl", "torch", "transformers", "accelerate", "tokenizers", "numpy"):
         try:
@@ -297,7 +297,7 @@ def manifest(config: Any, inputs: Iterable[str | Path] = ()) -> dict[str, Any]:
             versions[name] = None
     return {
         "command": sys.argv,
-        "config": json.loads(json.dumps(_flat(values), default=str)),
+        "config": _settings(values),
         "python": platform.python_version(),
         "versions": versions,
         "commit": git_commit(),
@@ -307,10 +307,11 @@ def manifest(config: Any, inputs: Iterable[str | Path] = ()) -> dict[str, Any]:
     }
 
 
-def _flat(values: dict[str, Any]) -> dict[str, Any]:
-    """Options that a config keeps in a part of its own (`recipes.training.Training`) beside its others, as the command line takes them."""
+def _settings(values: dict[str, Any]) -> Any:
+    """As JSON; options that a config keeps in a part of its own (`recipes.training.Training`) beside its others, as the command line takes them."""
     parts = [value for value in values.values() if isinstance(value, dict)]
-    return {name: value for name, value in values.items() if not isinstance(value, dict)} | {k: v for part in parts for k, v in part.items()}
+    flat = {name: value for name, value in values.items() if not isinstance(value, dict)} | {k: v for part in parts for k, v in part.items()}
+    return json.loads(json.dumps(flat, default=str))
 
 
 ANY_WAY = ("threads", "allow_unsandboxed", "checkpoint_every", "gradient_checkpointing", "rounds")
@@ -337,6 +338,17 @@ class RunDirectory:
     def complete(self) -> bool:
         return (self.path / self.MARKER).exists()
 
+    def is_done(self, config: Any) -> bool:
+        """Is there nothing left to do for these settings (a dataclass instance)?
+
+        Raises:
+            CoderlError: the complete run was made with another value of a setting that both have; its results are not what is asked for.
+        """
+        if self.complete:
+            asked = {"config": _settings(dataclasses.asdict(config))}
+            self._refuse_another_run("a complete", asked, set.intersection, "choose another --out, or remove the folder")
+        return self.complete
+
     def start(self, data: dict[str, Any], begun: bool = False) -> None:
         """Write the manifest and take the marker away: from here on the run is unfinished.
 
@@ -347,23 +359,18 @@ class RunDirectory:
             CoderlError: what would be gone on with has other settings or inputs; it would be continued under a false name.
         """
         if begun or self.newest_checkpoint() is not None:
-            self._refuse_another_run(data)
+            self._refuse_another_run("an unfinished", data, set.union, "go on with the old settings, remove the folder, or choose another --out")
         (self.path / self.MARKER).unlink(missing_ok=True)
         atomic_write(self.path / "manifest.json", json.dumps(data, indent=2) + "\n")
 
-    def _refuse_another_run(self, data: dict[str, Any]) -> None:
+    def _refuse_another_run(self, state: str, data: dict[str, Any], compared: Callable[[set[str], set[str]], set[str]], ways: str) -> None:
         path = self.path / "manifest.json"
-        if not path.exists():
-            return
-        before = json.loads(path.read_text(encoding="utf-8"))
-        for part in ("config", "inputs"):
+        before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        for part in ("config", "inputs") if before else ():
             old, new = before.get(part, {}), data.get(part, {})
-            for key in sorted(set(old) | set(new)):
+            for key in sorted(compared(set(old), set(new))):
                 if key not in ANY_WAY and old.get(key) != new.get(key):
-                    raise CoderlError(
-                        f"{self.path} holds an unfinished run whose {key} was {old.get(key)}, now it is {new.get(key)}; "
-                        "go on with the old settings, remove the folder, or choose another --out"
-                    )
+                    raise CoderlError(f"{self.path} holds {state} run whose {key} was {old.get(key)}, now it is {new.get(key)}; {ways}")
 
     def newest_checkpoint(self) -> Path | None:
         """The folder `checkpoint-NNNNNN` of the highest number that is complete; one whose writing was interrupted does not count."""

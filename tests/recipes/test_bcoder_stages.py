@@ -53,6 +53,16 @@ def test_each_stage_changes_what_it_should(lab):
     assert all(RunDirectory(lab / name).complete and not (lab / name / "frozen.safetensors").exists() for name in ("value", "tuned"))
 
 
+def test_muon_moves_the_same_weights_elsewhere(lab):
+    files = ("--model", lab / "value" / "model", "--out", lab / "muon")
+    run("bcoder", "finetune", *learnt(lab), *files, "--updates", 3, "--optimiser", "muon", "--learning-rate", 3e-3)
+    value, muon = weights(lab / "value" / "model"), weights(lab / "muon" / "model")
+    assert changed(value, muon) == {"actor.decoder", "residual"}
+    name = next(n for n in muon if n.endswith("SelfAttention.q.weight") and n.startswith("actor.decoder"))
+    singular = torch.linalg.svdvals(muon[name] - value[name])  # Muon's steps are near orthogonal matrices: 0.8 here, AdamW's 0.2
+    assert singular[len(singular) // 2] > 0.5 * singular[0] > 0
+
+
 def test_metrics_hold_what_was_minimised_and_measured(lab):
     assert {"held_out/loss_q", "held_out/auc"} <= set(RunDirectory(lab / "value").metrics()[-1])
     more = ("--updates", 20, "--validation", lab / "problems" / "validation.jsonl")

@@ -17,7 +17,7 @@ from .training import Training
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ..fitting import Progressed, Watch
+    from ..fitting import Plan, Progressed, Watch
     from ..frozen import Frozen
     from ..machine import Machine
     from ..models.bcoder import FrozenEncoder, LoadedQ
@@ -95,7 +95,7 @@ def begin(config: Inputs) -> tuple[Machine, RunDirectory] | None:
         raise UsageError(f"--lora {config.training.lora}: a Q model has several decoders and B-Coder trains one whole; leave it out")
     machine = this_machine(config.training.precision, config.training.threads)
     run = RunDirectory(config.out)
-    if run.complete:
+    if run.is_done(config):
         machine.say(f"{config.out} is complete already; remove it, or choose another --out, to train again")
         return None
     return machine, run
@@ -208,13 +208,12 @@ def fit_stage(
     data: Data,
     sums: Callable[[Batch], Mapping[str, Tensor]],
     weights: Mapping[str, float],
-    rate: float,
-    updates: int,
+    plan: Plan,
     watch: Watch,
     run: RunDirectory,
     machine: Machine,
 ) -> Progressed:
-    """The loop of a stage: `updates` steps of AdamW at `rate`, in the course that the stage's `training` says."""
+    """The loop of a stage."""
     from ..fitting import Batches, Objective, fit
     from .training import prepared
 
@@ -222,7 +221,7 @@ def fit_stage(
     batches = Batches(lambda number: epoch(learning, data, number), loaded.tokenizer.pad_token_id, learning.seed)
     objective = Objective(sums, lambda part: {name: n for name, n in counts(part).items() if name in weights}, weights)
     with prepared(training, loaded.model, learning.seed):
-        return fit(loaded.model, batches, objective, training.plan(updates, rate), run, watch, machine)
+        return fit(loaded.model, batches, objective, plan, run, watch, machine)
 
 
 def end(loaded: LoadedQ, run: RunDirectory, machine: Machine, name: str) -> None:

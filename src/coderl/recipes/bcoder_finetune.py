@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import OmitArgPrefixes
 
@@ -54,7 +54,9 @@ class Config:
     updates: int = 400
     """optimiser steps (B-Coder: 10,000 of 128 programs)"""
     learning_rate: float = 5e-4
-    """peak learning rate of AdamW, falls linearly to 0 (B-Coder: 3e-5, for CodeT5)"""
+    """peak learning rate, falls linearly to 0 (B-Coder: 3e-5, for CodeT5)"""
+    optimiser: Literal["adamw", "muon"] = "adamw"
+    """how weights follow the gradient (B-Coder: adamw); muon takes higher rates, such as 3e-3"""
     advantage_weight: float = 0.1
     """β_adv, weight of L_adv (B-Coder: 0.1)"""
     ce_weight: float = 0.5
@@ -101,7 +103,8 @@ def main(config: Config) -> None:
             run.log(stage=name, step=0, cpu_seconds=0.0, **look(0))
         watch = Watch(name, 10, -(-config.updates // LOOKS), config.training.checkpoint_every, look, save)
         sums = policy_sums(loaded, encoder, frozen, config.conservative)
-        at = fit_stage(config, loaded, data, sums, weights, config.learning_rate, config.updates, watch, run, machine)
+        plan = config.training.plan(config.updates, config.learning_rate, muon=config.optimiser == "muon")
+        at = fit_stage(config, loaded, data, sums, weights, plan, watch, run, machine)
     end(loaded, run, machine, "model")
     machine.say(f"{at.updates} updates in {at.cpu_seconds:.0f} CPU s -> {run / 'model'}")
 

@@ -89,7 +89,8 @@ def main(config: Config) -> None:
     watch = Watch("bcoder-value", 20, max(1, config.updates // 4), config.training.checkpoint_every, measure, save)
     sums = value_sums(loaded, encoder, frozen)
     weights = td_weights(config.learning)
-    at = fit_stage(config, loaded, data, sums, weights, config.learning_rate, config.updates, watch, run, machine)
+    plan = config.training.plan(config.updates, config.learning_rate)
+    at = fit_stage(config, loaded, data, sums, weights, plan, watch, run, machine)
     end(loaded, run, machine, "model")
     machine.say(f"{at.updates} updates in {at.cpu_seconds:.0f} CPU s -> {run / 'model'}")
 

@@ -60,7 +60,7 @@ def main(config: Config) -> None:
     from ..store import AppendStore, RunDirectory, atomic_write, manifest
 
     run = RunDirectory(config.out)
-    if run.complete:
+    if run.is_done(config):
         print(f"{config.out} is complete already; remove it, or choose another --out, to collect again")
         return
     seen = Seen(config.near)

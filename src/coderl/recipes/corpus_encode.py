@@ -35,7 +35,7 @@ def main(config: Config) -> None:
     if not total:
         raise DataError("holds no document; run `coderl corpus collect` again", config.corpus)
     run = RunDirectory(config.out)
-    if run.complete:
+    if run.is_done(config):
         print(f"{config.out} is complete already; remove it, or choose another --out, to encode again")
         return
     run.start(manifest(config, [config.corpus, config.tokenizer / "tokenizer.json"]), begun=(run / "ends.bin").exists())

@@ -111,7 +111,7 @@ def main(config: Config) -> None:
     torch.set_num_threads(1)  # more cores: more workers
     problems = read_records(config.problems, Problem)
     run = RunDirectory(config.out)
-    if run.complete:
+    if run.is_done(replace(config, workers=1)):
         print(f"{config.out} is complete already; remove it, or choose another --out, to search again")
         return
     begun = (config.out / "ranked.jsonl").exists()

@@ -190,7 +190,7 @@ def material(config: Inputs) -> Material | None:
 
     machine = this_machine(config.training.precision, config.training.threads)
     run = RunDirectory(config.out)
-    if run.complete:
+    if run.is_done(config):
         machine.say(f"{config.out} is complete already; remove it, or choose another --out, to train again")
         return None
     actor = load_actor(config.model)

@@ -42,7 +42,7 @@ def main(config: Config) -> None:
         raise UsageError(f"--width is {config.width}; it must be a multiple of --heads ({config.heads})")
     tokenizer = load_tokenizer(config.tokenizer)
     run = RunDirectory(config.out)
-    if run.complete:
+    if run.is_done(config):
         print(f"{config.out} is complete already; remove it, or choose another --out, to make another model")
         return
     run.start(manifest(config, [config.tokenizer / "tokenizer.json"]))

@@ -85,7 +85,7 @@ def pretrain(config: Inputs, name: str, samples_of: Callable[[Actor, TokenFile],
     p = config.pretraining
     machine = this_machine(config.training.precision, config.training.threads)
     run = RunDirectory(config.out)
-    if run.complete:
+    if run.is_done(config):
         machine.say(f"{config.out} is complete already; remove it, or choose another --out, to train again")
         return
     actor, tokens = load_actor(config.model), read_tokens(config.tokens)

@@ -93,7 +93,7 @@ def main(config: Config) -> None:
     chain = steps_of(config, config.rounds)
     begun = bool(finished_steps(chain, config.out))  # a folder made with other settings is refused before anything in it is touched
     run = RunDirectory(config.out)
-    if run.complete:
+    if run.is_done(config):
         print(f"{config.out} is complete already; remove it, or choose another --out, to train again")
         return
     known = read_records(config.problems, Problem)

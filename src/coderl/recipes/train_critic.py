@@ -91,7 +91,7 @@ def main(config: Config) -> None:
         raise UsageError(f"--held-out is {config.held_out}; it must be from 0 to 0.5")
     machine = this_machine(config.training.precision, config.training.threads)
     run = RunDirectory(config.out)
-    if run.complete:
+    if run.is_done(config):
         machine.say(f"{config.out} is complete already; remove it, or choose another --out, to train again")
         return
     actor = load_actor(config.model)

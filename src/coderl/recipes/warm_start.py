@@ -81,7 +81,7 @@ def main(config: Config) -> None:
 
     machine = this_machine(config.training.precision, config.training.threads)
     run = RunDirectory(config.out)
-    if run.complete:
+    if run.is_done(config):
         machine.say(f"{config.out} is complete already; remove it, or choose another --out, to train again")
         return
     problems = read_records(config.problems, Problem)
