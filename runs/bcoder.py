@@ -61,6 +61,10 @@ FORMS = {
     "muon 1e-3, alpha 0.1": Form(("--alpha", "0.1"), (*MUON, "1e-3")),
     "muon 1e-3, advantage weight 1": Form((), (*MUON, "1e-3", "--advantage-weight", "1")),
     "muon 1e-3, half the weight on references": Form((), (*MUON, "1e-3", "--real-share", "0.25", "--ce-weight", "0.25")),
+    "muon 3e-4, alpha 0.1": Form(("--alpha", "0.1"), (*MUON, "3e-4")),
+    "muon 3e-4, alpha 0.03": Form(("--alpha", "0.03"), (*MUON, "3e-4")),
+    "muon 3e-4, alpha 0.1, half the weight on references": Form(("--alpha", "0.1"), (*MUON, "3e-4", "--real-share", "0.25", "--ce-weight", "0.25")),
+    "rate 1.5e-4, alpha 0.1": Form(("--alpha", "0.1"), ("--learning-rate", "1.5e-4")),
 }
 WRITERS = {"warm-start": "warm start", "coderl": "CodeRL, D", "ours": "CodeRL, ours", "bcoder": "B-Coder"}
 RANKINGS = {

@@ -463,16 +463,23 @@ def mean_of(seeds: Mapping[int, Any], measure: str) -> float:
 def origin_table(records: Records) -> list[str]:
     """What each way of writing gave, summed over seeds and problems."""
     lines = ["", "Programs by origin: how many a problem, percent of them right, percent of a refined program's tokens that its seed gave.", ""]
-    lines += ["| arm | sampled | right | refined | right | kept | repaired | right |", "|" + "---|" * 8]
+    lines += [f"| arm | sampled | right | refined | right | kept | kept: {' / '.join(DIFFICULTIES)} | repaired | right |", "|" + "---|" * 9]
     for arm, seeds in records.items():
         problems = [one for record in seeds.values() for one in record["per_problem"].values()]
         cells = []
         for origin in ("sample", "refine", "repair"):
-            right, count, given, tokens = np.sum([one["by origin"].get(origin, [0] * 4) for one in problems], axis=0)
+            right, count, given, tokens = of_origin(problems, origin)
             cells += [f"{count / len(problems):.1f}", f"{100 * right / count:.1f}" if count else "-"]
-            cells += [f"{100 * given / tokens:.0f}" if count else "-"] if origin == "refine" else []
+            if origin == "refine":
+                parts = [of_origin([one for one in problems if one["difficulty"] == group], origin) for group in DIFFICULTIES]
+                cells += [f"{100 * given / tokens:.0f}", " / ".join(f"{100 * part[2] / part[3]:.0f}" for part in parts)] if count else ["-", "-"]
         lines.append(f"| {arm} | {' | '.join(cells)} |")
     return lines
+
+
+def of_origin(problems: Sequence[Any], origin: str) -> Any:
+    """Programs of one origin over the problems: right ones, all, tokens that seeds gave, all tokens."""
+    return np.sum([one["by origin"].get(origin, [0] * 4) for one in problems], axis=0)
 
 
 def differences(records: Records) -> list[str]:
