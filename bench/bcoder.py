@@ -23,7 +23,8 @@ from results_file import put_section
 
 from coderl.problems import mini
 from coderl.records import Outcome, Program, Verdict
-from coderl.store import git_commit, write_records
+from coderl.run_directory import git_commit
+from coderl.store import write_records
 
 HERE = Path(__file__).resolve().parent
 UPDATES, PROBLEMS, EACH = 40, 200, 8

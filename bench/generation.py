@@ -41,8 +41,8 @@ from coderl.models.actor import Actor, save_actor, small_t5
 from coderl.problems import mini
 from coderl.prompts import prompt
 from coderl.records import Problem
+from coderl.run_directory import git_commit
 from coderl.sampling import Settings, tasks_for, writers
-from coderl.store import git_commit
 from coderl.tokens import encode_program, encode_prompt, train_tokenizer
 
 HERE = Path(__file__).resolve().parent

@@ -26,8 +26,8 @@ from cpu_meter import Meter, tree
 from results_file import put_section
 
 from coderl.records import Outcome, Problem, Program, Test
+from coderl.run_directory import git_commit
 from coderl.sandbox import Judge, Limits
-from coderl.store import git_commit
 
 HERE = Path(__file__).resolve().parent
 TESTS = tuple(Test(input=f"{n} {n + 1}\n", output=f"{2 * n + 1}\n") for n in range(5))

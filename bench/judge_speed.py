@@ -29,8 +29,8 @@ from results_file import put_section
 from coderl.problems import apps, humaneval
 from coderl.problems.reading import read_rows
 from coderl.records import Problem, Program, Test
+from coderl.run_directory import git_commit
 from coderl.sandbox import Judge, Limits
-from coderl.store import git_commit
 
 HERE = Path(__file__).resolve().parent
 TESTS, SLOW = 21, 0.3

@@ -23,8 +23,8 @@ from results_file import put_head
 
 from coderl.problems import mini
 from coderl.records import Problem, Program
+from coderl.run_directory import git_commit
 from coderl.sandbox import Judge
-from coderl.store import git_commit
 
 HERE = Path(__file__).resolve().parent
 

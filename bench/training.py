@@ -34,7 +34,7 @@ from coderl.machine import this_machine
 from coderl.models.actor import program_log_probs, small_t5
 from coderl.problems import mini
 from coderl.prompts import prompt
-from coderl.store import RunDirectory, git_commit
+from coderl.run_directory import RunDirectory, git_commit
 from coderl.tokens import IGNORE, Batch, Example, collate, epoch_batches, pad, train_tokenizer
 
 HERE = Path(__file__).resolve().parent

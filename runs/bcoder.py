@@ -6,8 +6,8 @@
 
 Start, samples, critic and token values are those of `runs/critics.py` (made there or here): the warm start of `runs/compare.py`, 850 problems
 with tests only x 8 programs. From these CodeRL learns in the paper's form (D) and in ours, and B-Coder in its two stages, whose updates are
-so many that all cost about the same CPU time (the table says how much); then 16 programs for each of 400 held-out problems. The other
-learning curves of the paper's figure 1 are made for as many seeds as `--curves` says. No held-out problem chose anything.
+so many that it costs the CPU time of D with its critic (the table says how much); then 16 programs for each of 400 held-out problems. The
+learning curves of the paper's figure 1 are runs of their own, for as many seeds as `--curves` says. No held-out problem chose anything.
 """
 
 from __future__ import annotations
@@ -38,7 +38,8 @@ from coderl.store import atomic_write, read_records
 from coderl.tokens import load_tokenizer
 
 RESULTS = HERE / "results" / "bcoder"
-VALUE_UPDATES, UPDATES, SAMPLES, ORDERS = 40, 80, 16, 20
+UPDATES, TRIAL_UPDATES = (20, 60), (40, 80)  # of the value stage and of fine-tuning; as many as make B-Coder cost what CodeRL D costs
+SAMPLES, ORDERS = 16, 20
 KS = (1, 5)
 
 
@@ -76,7 +77,7 @@ RANKINGS = {
     "random": "at random",
 }
 CURVES = {
-    "plain": ("plain dueling Q-learning", False, ("--no-conservative",)),
+    "plain": ("plain dueling Q-learning", False, ("--no-conservative",)),  # from an actor: with α = 1, whatever the form has
     "initialised": ("+ initialisation", True, ("--no-conservative",)),
     "conservative": ("+ conservative operator: B-Coder", True, ()),
 }
@@ -160,37 +161,34 @@ class Study(NamedTuple):
     def bcoder(self) -> list[Step]:
         """The two stages."""
         files = ("--model", self.actor("warm-start"), *self.learnt())
-        value = words("bcoder", "value", *files, "--updates", VALUE_UPDATES, *self.form.value, "--out", self.folder / "value")
+        value = words("bcoder", "value", *files, "--updates", self.updates[0], *self.form.value, "--out", self.folder / "value")
         return [
             self.step("value", "B-Coder: values", value, self.sampled),
             self.step("bcoder", "B-Coder: fine-tuning", self.finetune("bcoder", True, ()), self.name("value")),
         ]
 
-    def finetune(self, name: str, initialised: bool, flags: tuple[str, ...]) -> tuple[str, ...]:
+    @property
+    def updates(self) -> tuple[int, int]:
+        return TRIAL_UPDATES if self.trial else UPDATES
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What results are made with; those of other settings are refused."""
+        return {"form": self.trial or chosen_form(), "updates": list(self.updates)}
+
+    def finetune(self, name: str, initialised: bool, flags: tuple[object, ...]) -> tuple[str, ...]:
         model = self.folder / "value" / "model" if initialised else self.actor("warm-start")
-        looks = ("--validation", self.start.study.problems("validation")) if self.curves else ()
-        return words(
-            "bcoder",
-            "finetune",
-            "--model",
-            model,
-            *self.learnt(),
-            *looks,
-            "--updates",
-            UPDATES,
-            *self.form.finetune,
-            *flags,
-            "--out",
-            self.folder / name,
-        )
+        how = ("--updates", self.updates[1], *self.form.finetune, *flags)
+        return words("bcoder", "finetune", "--model", model, *self.learnt(), *how, "--out", self.folder / name)
 
     def curve_steps(self) -> list[Step]:
-        """The other two lines of the paper's figure 1; the third is B-Coder itself."""
-        return [
-            self.step(f"curve-{name}", title, self.finetune(f"curve-{name}", initialised, flags), self.name("value") if initialised else self.sampled)
-            for name, (title, initialised, flags) in CURVES.items()
-            if name != "conservative"
-        ]
+        """The lines of the paper's figure 1: fine-tuning with looks at validation problems, which cost time and change nothing."""
+        looks = ("--validation", self.start.study.problems("validation"))
+        steps = []
+        for name, (title, initialised, flags) in CURVES.items():
+            command = self.finetune(f"curve-{name}", initialised, (*flags, *looks))
+            steps.append(self.step(f"curve-{name}", title, command, self.name("value") if initialised else self.sampled))
+        return steps
 
     def judging(self, writer: str) -> list[Step]:
         """Programs of one actor, judged on hidden and example tests, and scored by B-Coder."""
@@ -322,7 +320,7 @@ def keep(study: Study, costs: Mapping[str, StepCost]) -> None:
                 more["by_outcome"] = {str(o): tuple(m) for o, m in mean_by_outcome(scores, pool.verdicts.values()).items()}
             write(study, f"{writer}-{ranking}", about | more | {"per_problem": with_difficulty(pool, ranked(pool, score))})
         write(study, f"{writer}-random", about | {"ranking": "random", "per_problem": with_difficulty(pool, at_random(pool, study.seed))})
-    runs = {name: study.folder / ("bcoder" if name == "conservative" else f"curve-{name}") for name in CURVES}
+    runs = {name: study.folder / f"curve-{name}" for name in CURVES}
     steps = {c.step: [" ".join(c.command), c.cpu_seconds] for c in costs.values() if c.step.endswith(study.name(""))}
     write(study, "curves", {"curves": {name: looks(run) for name, run in runs.items()} if study.curves else {}, "steps": steps})
 
@@ -347,7 +345,7 @@ def looks(run: Path) -> list[tuple[int, float]]:
 def write(study: Study, arm: str, data: Mapping[str, Any]) -> None:
     path = RESULTS / arm / f"seed-{study.seed}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
-    text = json.dumps({"seed": study.seed, **data}, separators=(",", ":"))
+    text = json.dumps({"seed": study.seed, "settings": study.settings, **data}, separators=(",", ":"))
     atomic_write(path, text.replace(f"{HERE.parent}/", "") + "\n")
 
 
@@ -448,16 +446,16 @@ def chosen_form() -> str:
 
 def tune(cores: int) -> None:
     """Every form on validation problems; trials that are written down are not made again."""
-    known = {line["form"] for line in trials()}
-    wanted = [Study(TUNING_SEED, trial=form) for form in FORMS if form not in known]
+    known = [{name: line[name] for name in ("form", "updates")} for line in trials()]
+    wanted = [study for study in (Study(TUNING_SEED, trial=form) for form in FORMS) if study.settings not in known]
     if not wanted:
         return
     start = wanted[0].start
     steps = [*prepare([start], cores), *start.sampling(), *(step for study in wanted for step in study.steps())]
     try:
-        run_steps(steps, WORK / "critics", cores, preload=PRELOAD)
+        run_steps(steps, WORK / "bcoder-trials", cores, preload=PRELOAD)
     finally:
-        done = finished_steps(steps, WORK / "critics")
+        done = finished_steps(steps, WORK / "bcoder-trials")
         for study in wanted:
             if all(step.name in done for step in study.steps()):
                 keep_trial(study, done)
@@ -469,7 +467,7 @@ def keep_trial(study: Study, costs: Mapping[str, StepCost]) -> None:
     scores = {(s.problem, s.index): s.score for s in read_records(study.folder / "judged" / "bcoder" / "scores.jsonl", ProgramScore)}
     plain = unranked(pool)
     best = {"recovered": ranked(pool, scores.__getitem__), "logprob": ranked(pool, lambda key: pool.programs[key].logprob or 0.0)}
-    line: dict[str, Any] = {"form": study.trial, "seed": study.seed, "updates": [VALUE_UPDATES, UPDATES]}
+    line: dict[str, Any] = {**study.settings, "seed": study.seed}
     line["cpu_seconds"] = round(sum(costs[study.name(name)].cpu_seconds for name in ("value", "bcoder")))
     line |= {m: round(statistics.mean(one[m] for one in plain.values()), 4) for m in ("pass@1", "greedy")}
     line |= {name: round(statistics.mean(one["pass@1"] for one in found.values()), 4) for name, found in best.items()}
@@ -509,9 +507,17 @@ def main() -> None:
     print(text)
 
 
+def finished(study: Study) -> bool:
+    """Are this seed's results there? Those of other settings end the call."""
+    path = RESULTS / "curves" / f"seed-{study.seed}.json"  # written last
+    if path.exists() and (made := json.loads(path.read_text(encoding="utf-8"))["settings"]) != study.settings:
+        raise SystemExit(f"{path} was made with {made}, now they are {study.settings}; move {RESULTS} away, but for trials.jsonl")
+    return path.exists()
+
+
 def run(studies: Sequence[Study], cores: int) -> None:
     """Everything that has no result yet, as one chain."""
-    waiting = [study for study in studies if not (RESULTS / "curves" / f"seed-{study.seed}.json").exists()]  # written last
+    waiting = [study for study in studies if not finished(study)]
     if not waiting:
         return
     before = prepare([study.start for study in waiting], cores)

@@ -47,10 +47,11 @@ from coderl.prompts import prompt
 from coderl.recipes.demo import PRELOAD, words
 from coderl.records import DIFFICULTIES, Problem, Program, Verdict
 from coderl.repair import repair_source
+from coderl.run_directory import manifest
 from coderl.sandbox import Judge
 from coderl.selection import Rule, by_majority, by_mean_log_probability, by_score, ranked
 from coderl.solving import behaviours_of, team
-from coderl.store import atomic_write, manifest, read_records, write_records
+from coderl.store import atomic_write, read_records, write_records
 from coderl.tokens import decode, encode_prompt
 
 RESULTS = HERE / "results" / "critic_sampling"

@@ -10,7 +10,7 @@ from coderl.fitting import Batches, Objective, Plan, Watch, fit, learning_rate, 
 from coderl.formulas.policy_gradient import cross_entropy
 from coderl.machine import this_machine
 from coderl.models.actor import program_log_probs, small_t5
-from coderl.store import RunDirectory
+from coderl.run_directory import RunDirectory
 from coderl.tokens import Example, collate, epoch_batches
 
 EXAMPLES = [Example(str(i % 7), tuple(range(5, 9 + i % 7)), (5 + i % 11, 6 + i % 3, 2)) for i in range(40)]

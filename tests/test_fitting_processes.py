@@ -13,7 +13,7 @@ from coderl.fitting import Batches, Objective, Plan, Watch, fit, program_tokens
 from coderl.formulas.policy_gradient import cross_entropy
 from coderl.machine import this_machine
 from coderl.models.actor import program_log_probs, small_t5
-from coderl.store import RunDirectory
+from coderl.run_directory import RunDirectory
 from coderl.tokens import Example, epoch_batches
 from two_processes import run_two
 

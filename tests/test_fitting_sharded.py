@@ -20,7 +20,7 @@ from coderl.machine import this_machine
 from coderl.models.actor import load_actor, program_log_probs, small_t5
 from coderl.models.adapters import add_adapters
 from coderl.models.t5_passes import recompute
-from coderl.store import RunDirectory
+from coderl.run_directory import RunDirectory
 from coderl.tokens import epoch_batches
 from test_fitting_processes import EXAMPLES, weights
 from two_processes import run_two

@@ -22,6 +22,7 @@ FLOORS: dict[str, int] = {
     "errors": 0,
     "records": 0,
     "store": 0,
+    "run_directory": 0,
     "progress": 0,
     "formulas": 1,
     "problems": 2,

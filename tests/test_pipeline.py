@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from coderl.errors import CoderlError
-from coderl.pipeline import Step, StepCost, _command, run_steps
+from coderl.pipeline import Step, StepCost, _command, finished_steps, run_steps
 from coderl.records import Problem
 from coderl.store import read_records, write_records
 
@@ -54,6 +54,12 @@ def test_a_killed_chain_goes_on_with_the_steps_that_are_left(tmp_path):
     said = []
     costs = run_steps(chain(tmp_path), tmp_path, 2, said.append)
     assert set(costs) == {"one", "two"} and not any("copying to b.jsonl" in line for line in said)
+
+
+def test_another_chain_in_the_folder_leaves_what_the_first_noted(tmp_path):
+    costs = run_steps(chain(tmp_path), tmp_path, 2, lambda line: None)
+    run_steps([copy_step("three", tmp_path / "a.jsonl", tmp_path / "d.jsonl")], tmp_path, 2, lambda line: None)
+    assert finished_steps(chain(tmp_path), tmp_path) == costs
 
 
 def test_what_an_interrupted_attempt_cost_counts(tmp_path):

@@ -14,7 +14,8 @@ import pytest
 
 from coderl import cli
 from coderl.records import Problem, Program, Test
-from coderl.store import RunDirectory, read_records, write_records
+from coderl.run_directory import RunDirectory
+from coderl.store import read_records, write_records
 
 RUNS = Path(__file__).resolve().parent.parent / "runs"
 RECIPES = sorted(path.stem for path in RUNS.glob("*.sh") if path.stem != "recipe")

@@ -110,7 +110,7 @@ def evaluate(
         seed: of the bootstrap.
         pool: the k of n@k; None = the smallest number of samples that a problem has.
         allow_missing: leave problems without a verdict out instead of failing; `missing_problems` says how many.
-        manifest: who made this (`store.manifest`).
+        manifest: who made this (`run_directory.manifest`).
 
     Raises:
         DataError: verdicts are missing, doubled, or of unknown problems.

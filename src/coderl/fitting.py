@@ -28,7 +28,7 @@ from .machine import Machine
 from .models.shards import Shards, like, take_states, whole_states, whole_tensor
 from .muon import Muon
 from .progress import progress
-from .store import RunDirectory
+from .run_directory import RunDirectory
 from .tokens import Batch, Example, collate
 
 

@@ -94,6 +94,8 @@ def run_steps(
     (folder / "logs").mkdir(parents=True, exist_ok=True)
     path = folder / "steps.jsonl"
     costs = finished_steps(steps, folder)
+    own = {step.name for step in steps}
+    others = [cost for cost in (iterate_records(path, StepCost) if path.exists() else ()) if cost.step not in own]  # of other chains in this folder
     if costs:
         say(f"{len(costs)} of {len(steps)} steps are there already: {', '.join(costs)}")
     began, running = time.monotonic(), list[_Running]()
@@ -112,7 +114,7 @@ def run_steps(
             one, seconds = ended
             running.remove(one)
             cost = costs[one.step.name] = _cost(one, seconds, folder)
-            write_records(path, costs.values())
+            write_records(path, [*others, *costs.values()])
             say(f"{_clock(began)}  {one.step.name} done in {cost.wall_seconds:.0f} s, CPU {cost.cpu_seconds:.0f} s [{len(costs)}/{len(steps)}]")
     finally:
         _end(running)

@@ -3,7 +3,7 @@
 A stage says `with progress("judging", total=400, unit="programs") as advance:` and calls `advance(1, note="acceptance 31 %")`
 for each unit done. On a terminal that is one live line (count, rate, time passed, time left, note) that prints of the stage
 scroll above; in a log file it is one line at most every ten seconds and one at the end. Not here: results (stages print those to
-stdout) and metrics (`store.RunDirectory.log`). A display that cannot be written never stops a stage.
+stdout) and metrics (`run_directory.RunDirectory.log`). A display that cannot be written never stops a stage.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ import pytest
 
 from coderl.diagnosis.facts import Facts, Look, facts_of, read_facts, read_rounds
 from coderl.errors import DataError
-from coderl.store import RunDirectory
+from coderl.run_directory import RunDirectory
 
 LINES = [
     {"stage": "signal", "programs": 80, "zero": 0.6, "merged": 30, "negative": 0.2},

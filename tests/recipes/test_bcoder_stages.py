@@ -8,7 +8,8 @@ from coderl.models.actor import load_actor
 from coderl.models.bcoder import load_q_model
 from coderl.ranking import ProgramScore, mean_by_outcome
 from coderl.records import Outcome, Program, Verdict
-from coderl.store import RunDirectory, read_records, write_records
+from coderl.run_directory import RunDirectory
+from coderl.store import read_records, write_records
 
 
 def run(*words):

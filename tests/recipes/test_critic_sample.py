@@ -11,8 +11,9 @@ from coderl.engines.requests import Decoding
 from coderl.handed_in import Ranked
 from coderl.models.actor import load_actor
 from coderl.records import Problem, Program, Verdict
+from coderl.run_directory import RunDirectory
 from coderl.sandbox import Judge
-from coderl.store import RunDirectory, read_records, write_records
+from coderl.store import read_records, write_records
 
 
 def run(*words):

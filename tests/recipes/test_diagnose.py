@@ -5,7 +5,7 @@ import json
 import pytest
 
 from coderl.cli import main
-from coderl.store import RunDirectory
+from coderl.run_directory import RunDirectory
 
 SHARES = ("compile_error", "runtime_error", "failed_test", "passed_test")
 

@@ -16,7 +16,7 @@ from coderl.recipes.finetune_ppo import Config, fitted_head, head_values, policy
 from coderl.recipes.finetuning import DEFAULT, Material, Tuning, objective, train, weighted_log_probs
 from coderl.records import Outcome, Problem, Program, Verdict
 from coderl.rollouts import as_signal, explained, rollouts, with_advantages
-from coderl.store import RunDirectory
+from coderl.run_directory import RunDirectory
 from coderl.tokens import collate, decode, train_tokenizer
 
 TOKENIZER = train_tokenizer(["print(a + b)", "Print the sum."] * 3, 270)

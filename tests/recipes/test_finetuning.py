@@ -16,7 +16,8 @@ from coderl.recipes.finetune_coderl import Config, method
 from coderl.recipes.finetuning import DEFAULT, Material, Tuning, epoch, objective, train, weighted_log_probs
 from coderl.recipes.training import Training
 from coderl.records import Outcome, TokenScores, Verdict
-from coderl.store import RunDirectory, write_records
+from coderl.run_directory import RunDirectory
+from coderl.store import write_records
 from coderl.tokens import Example, collate, train_tokenizer
 
 TOKENIZER = train_tokenizer(["print(a + b)", "Print the sum."] * 3, 270)

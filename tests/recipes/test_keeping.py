@@ -14,7 +14,7 @@ from coderl.recipes.finetune_coderl import Config
 from coderl.recipes.finetuning import DEFAULT, Material, Tuning, end, train, weighted_log_probs
 from coderl.recipes.keeping import forget, keeping, kept
 from coderl.recipes.training import Training
-from coderl.store import RunDirectory
+from coderl.run_directory import RunDirectory
 from coderl.tokens import Example, train_tokenizer
 
 TOKENIZER = train_tokenizer(["print(a + b)", "Print the sum."] * 3, 270)

@@ -15,7 +15,8 @@ from coderl.corpus.token_file import read_tokens
 from coderl.models.actor import load_actor
 from coderl.pretraining import Dealt, next_samples
 from coderl.records import Problem
-from coderl.store import RunDirectory, read_records
+from coderl.run_directory import RunDirectory
+from coderl.store import read_records
 from coderl.tokens import Example, load_tokenizer, sentinel_ids
 from decoder_only import FAMILIES
 

@@ -17,7 +17,8 @@ from coderl.recipes.finetuning import Tuning
 from coderl.recipes.rounds import Config, Round, shares
 from coderl.records import Verdict
 from coderl.reuse import FILE, Learnt, earlier_examples
-from coderl.store import RunDirectory, read_records
+from coderl.run_directory import RunDirectory
+from coderl.store import read_records
 
 CONFIG = Config(Path("m"), Path("p.jsonl"), Path("out"), tuning=Tuning(references=Path("r.jsonl"), validation=Path("v.jsonl")))
 
@@ -106,6 +107,12 @@ def test_two_rounds_run_and_are_left_alone_when_done(made, capsys):
         rounds.main(replace(config, problems_per_round=5))
     rounds.main(config)
     assert len([line for line in RunDirectory(made / "out").metrics() if line["stage"] == "rounds"]) == 3
+    with pytest.raises(CoderlError, match="rounds is 1, .* holds a complete run of 2"):
+        rounds.main(replace(config, rounds=1))
+    stamp = Round(config, 2).file("programs").stat().st_mtime_ns
+    rounds.main(replace(config, rounds=3))  # a complete run goes on too
+    assert RunDirectory(made / "out").complete and len(read_records(Round(config, 3).file("verdicts"), Verdict)) == 64
+    assert Round(config, 2).file("programs").stat().st_mtime_ns == stamp
 
 
 @pytest.mark.parametrize(("algorithm", "reuse"), [("leave-one-out", "importance"), ("coderl", "importance"), ("grpo", "passing")])

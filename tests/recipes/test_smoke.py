@@ -9,7 +9,8 @@ from coderl.cli import main
 from coderl.models.actor import load_actor
 from coderl.models.critic import load_critic
 from coderl.records import Problem, Program, TokenScores, Verdict
-from coderl.store import RunDirectory, file_hash, read_records
+from coderl.run_directory import RunDirectory, file_hash
+from coderl.store import read_records
 
 
 def run(*words):

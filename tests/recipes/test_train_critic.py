@@ -9,8 +9,8 @@ from coderl.machine import this_machine
 from coderl.models.actor import small_t5
 from coderl.models.critic import PaperHead, ReleasedHead, critic_from_actor
 from coderl.recipes.train_critic import Config, train_critic
+from coderl.run_directory import RunDirectory
 from coderl.scoring import read_programs
-from coderl.store import RunDirectory
 from coderl.tokens import Example
 
 

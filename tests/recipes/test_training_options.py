@@ -71,7 +71,7 @@ def test_gradient_checkpointing_moves_nothing(problems, tmp_path):
 
 
 def test_lora_trains_adapters_and_leaves_plain_models(problems, tmp_path, monkeypatch):
-    from coderl.store import RunDirectory
+    from coderl.run_directory import RunDirectory
 
     assert train(problems, tmp_path / "warm") == 0
     monkeypatch.setattr(RunDirectory, "remove_checkpoints", lambda self, keep=None: None)  # the checkpoints stay to be looked at

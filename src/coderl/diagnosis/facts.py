@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from ..errors import DataError
 from ..records import OUTCOMES
-from ..store import RunDirectory
+from ..run_directory import RunDirectory
 
 Line = Mapping[str, Any]
 

@@ -33,7 +33,7 @@ from torch import Tensor
 from transformers import T5Config, T5ForConditionalGeneration
 
 from ..errors import ModelError
-from ..store import file_hash
+from ..run_directory import file_hash
 from ..tokens import read_json
 from .requests import Decoding, Generated, Request, check_requests, optional_package
 

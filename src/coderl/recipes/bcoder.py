@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ..frozen import Frozen
     from ..machine import Machine
     from ..models.bcoder import FrozenEncoder, LoadedQ
-    from ..store import RunDirectory
+    from ..run_directory import RunDirectory
     from ..tokens import Batch, Example
 
 SHARED = 8  # sampled programs of one problem side by side in a batch
@@ -89,7 +89,7 @@ def begin(config: Inputs) -> tuple[Machine, RunDirectory] | None:
     """
     from ..errors import UsageError
     from ..machine import this_machine
-    from ..store import RunDirectory
+    from ..run_directory import RunDirectory
 
     if config.training.lora:
         raise UsageError(f"--lora {config.training.lora}: a Q model has several decoders and B-Coder trains one whole; leave it out")
@@ -154,7 +154,7 @@ def epoch(learning: Learning, data: Data, number: int) -> Iterator[list[Example]
 
 def start(config: Inputs, run: RunDirectory, machine: Machine, more: Sequence[Path | None] = ()) -> None:
     """Write the manifest; an unfinished run with other settings is refused."""
-    from ..store import manifest
+    from ..run_directory import manifest
 
     if machine.lead:
         files = (config.problems, config.programs, config.verdicts, config.references, *more)

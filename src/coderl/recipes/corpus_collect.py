@@ -57,7 +57,8 @@ def main(config: Config) -> None:
     from ..corpus.duplicates import Seen
     from ..corpus.filters import Wanted
     from ..errors import DataError
-    from ..store import AppendStore, RunDirectory, atomic_write, manifest
+    from ..run_directory import RunDirectory, manifest
+    from ..store import AppendStore, atomic_write
 
     run = RunDirectory(config.out)
     if run.is_done(config):

@@ -27,7 +27,8 @@ def main(config: Config) -> None:
     from ..corpus.token_file import read_tokens, write_tokens
     from ..errors import DataError
     from ..progress import progress
-    from ..store import RunDirectory, iterate_records, manifest
+    from ..run_directory import RunDirectory, manifest
+    from ..store import iterate_records
     from ..tokens import load_tokenizer
 
     tokenizer = load_tokenizer(config.tokenizer)

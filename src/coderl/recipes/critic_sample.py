@@ -29,8 +29,9 @@ if TYPE_CHECKING:
     from ..critic_sampling import Rules, Seed
     from ..handed_in import Ranked
     from ..records import Problem, Program
+    from ..run_directory import RunDirectory
     from ..solving import Outcomes
-    from ..store import AppendStore, RunDirectory
+    from ..store import AppendStore
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,8 @@ def main(config: Config) -> None:
     from ..handed_in import Ranked
     from ..progress import progress
     from ..records import Problem
-    from ..store import AppendStore, RunDirectory, manifest, read_records, write_records
+    from ..run_directory import RunDirectory, manifest
+    from ..store import AppendStore, read_records, write_records
 
     if config.writing.temperature == 0 and config.samples > 1:
         raise UsageError(f"--temperature is 0: all {config.samples} samples would be the same program; give more than 0")

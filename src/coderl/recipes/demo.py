@@ -143,7 +143,7 @@ CODERL_STEPS = ("sample", "grade-greedy", "critic", "score")
 
 def main(config: Config) -> None:
     from ..pipeline import finished_steps, run_steps
-    from ..store import RunDirectory, manifest
+    from ..run_directory import RunDirectory, manifest
 
     scale = QUICK if config.quick else FULL
     kind = "" if config.actor == "encoder-decoder" else f"-{config.actor}"

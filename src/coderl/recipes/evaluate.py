@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..records import Problem, Verdict
-from ..store import atomic_write, manifest, read_records
+from ..run_directory import manifest
+from ..store import atomic_write, read_records
 
 if TYPE_CHECKING:
     from ..evaluation import Comparison

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from ..errors import DataError, UsageError
 from ..records import Problem, Verdict
-from ..store import atomic_write, file_hash, read_records
+from ..run_directory import file_hash
+from ..store import atomic_write, read_records
 
 
 @dataclass(frozen=True)

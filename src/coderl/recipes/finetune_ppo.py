@@ -121,7 +121,7 @@ def fitted_head(config: Config, found: Material, examples: Sequence[Example]) ->
     from ..formulas.ppo import clipped_value_loss
     from ..models.actor import program_states, spread
     from ..models.value_head import fresh_value_head, load_value_head, save_value_head
-    from ..store import RunDirectory, manifest
+    from ..run_directory import RunDirectory, manifest
     from ..tokens import epoch_batches
     from .training import finish
 

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from ..machine import Machine
     from ..models.actor import Actor
     from ..records import Problem
+    from ..run_directory import RunDirectory
     from ..signals import Signal
-    from ..store import RunDirectory
     from ..tokens import Batch, Example
 
 SHARED = 8  # programs of one problem side by side in a step; they share one encoder pass
@@ -186,7 +186,8 @@ def material(config: Inputs) -> Material | None:
     from ..machine import this_machine
     from ..models.actor import load_actor
     from ..records import Problem, Verdict
-    from ..store import RunDirectory, read_records
+    from ..run_directory import RunDirectory
+    from ..store import read_records
 
     machine = this_machine(config.training.precision, config.training.threads)
     run = RunDirectory(config.out)
@@ -226,7 +227,8 @@ def learn(
     from ..examples import reference_examples
     from ..records import Problem
     from ..reuse import FILE
-    from ..store import manifest, read_records
+    from ..run_directory import manifest
+    from ..store import read_records
     from .training import over_budget
 
     actor, _, _, run, machine = found

@@ -1,6 +1,6 @@
 """The actor of the best look at the validation problems, kept while the last one goes on learning. Not a stage.
 
-It lies in RUN/best as a checkpoint does (store.RunDirectory), one at a time: a kill leaves the one before or the new one, whole. A run
+It lies in RUN/best as a checkpoint does (run_directory.RunDirectory), one at a time: a kill leaves the one before or the new one, whole. A run
 that resumes goes on with it, also when its look came after the checkpoint that is resumed from: it was measured, and it is there.
 """
 
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from ..store import RunDirectory
+    from ..run_directory import RunDirectory
 
 FOLDER = "best"
 
@@ -32,7 +32,8 @@ def keeping(look: Callable[[int], Mapping[str, float]], run: RunDirectory, save:
     Args:
         save: writes the actor as it is now into a folder that is there.
     """
-    from ..store import RunDirectory, atomic_write
+    from ..run_directory import RunDirectory
+    from ..store import atomic_write
 
     best = RunDirectory(run / FOLDER)
 
@@ -53,7 +54,7 @@ def keeping(look: Callable[[int], Mapping[str, float]], run: RunDirectory, save:
 
 def kept(run: RunDirectory) -> Kept | None:
     """What RUN/best holds; None where there is nothing whole."""
-    from ..store import RunDirectory
+    from ..run_directory import RunDirectory
 
     folder = RunDirectory(run / FOLDER).newest_checkpoint() if (run / FOLDER).is_dir() else None
     if folder is None:

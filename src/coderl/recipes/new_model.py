@@ -35,7 +35,7 @@ class Config:
 def main(config: Config) -> None:
     from ..errors import UsageError
     from ..models.actor import Actor, save_actor, small_t5
-    from ..store import RunDirectory, manifest
+    from ..run_directory import RunDirectory, manifest
     from ..tokens import load_tokenizer, vocabulary_size
 
     if config.width % config.heads:

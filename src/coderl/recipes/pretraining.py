@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ..machine import Machine
     from ..models.actor import Actor
     from ..pretraining import Dealt, Samples
-    from ..store import RunDirectory
+    from ..run_directory import RunDirectory
     from ..tokens import Batch
 
 FALLING = Training(final_rate=0.0, weight_decay=0.05)  # CodeRL: 1,000 updates of warm-up, then linearly to 0
@@ -79,7 +79,7 @@ def pretrain(config: Inputs, name: str, samples_of: Callable[[Actor, TokenFile],
     from ..machine import this_machine
     from ..models.actor import load_actor, save_actor
     from ..pretraining import dealt
-    from ..store import RunDirectory, manifest
+    from ..run_directory import RunDirectory, manifest
     from .training import finish
 
     p = config.pretraining

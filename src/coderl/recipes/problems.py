@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Literal
 
 from ..errors import UsageError
 from ..records import DIFFICULTIES
-from ..store import RunDirectory, manifest, write_records
+from ..run_directory import RunDirectory, manifest
+from ..store import write_records
 
 if TYPE_CHECKING:
     from ..records import Problem

@@ -24,7 +24,7 @@ from .finetuning import DEFAULT, Tuning
 
 if TYPE_CHECKING:
     from ..pipeline import Step, StepCost
-    from ..store import RunDirectory
+    from ..run_directory import RunDirectory
 
 Algorithm = Literal["coderl", "reinforce", "leave-one-out", "expert", "grpo", "ppo", "rltf"]
 WITH_BASELINE = ("coderl", "reinforce", "rltf")
@@ -78,7 +78,8 @@ def main(config: Config) -> None:
     from ..errors import UsageError
     from ..pipeline import finished_steps
     from ..records import Problem
-    from ..store import RunDirectory, manifest, read_records, write_records
+    from ..run_directory import RunDirectory, manifest
+    from ..store import read_records, write_records
 
     if config.temperature == 0 and config.algorithm in WITH_BASELINE:
         raise UsageError(f"--temperature is 0: every sample would be the greedy program, the baseline of {config.algorithm}; give more than 0")
@@ -93,7 +94,11 @@ def main(config: Config) -> None:
     chain = steps_of(config, config.rounds)
     begun = bool(finished_steps(chain, config.out))  # a folder made with other settings is refused before anything in it is touched
     run = RunDirectory(config.out)
-    if run.is_done(config):
+    if run.is_done(config) and (made := run.settings().get("rounds", config.rounds)) >= config.rounds:
+        if made > config.rounds:
+            raise UsageError(
+                f"--rounds is {config.rounds}, and {config.out} holds a complete run of {made}; choose another --out, or remove the folder"
+            )
         print(f"{config.out} is complete already; remove it, or choose another --out, to train again")
         return
     known = read_records(config.problems, Problem)
@@ -283,7 +288,7 @@ class Round:
 
 def summary(config: Config, rounds: int, run: RunDirectory, costs: dict[str, StepCost]) -> int:
     """Log and print what each round gave; returns the round whose actor is kept (0: none was better than the start)."""
-    from ..store import RunDirectory
+    from ..run_directory import RunDirectory
 
     best, chosen = -1.0, rounds
     run.keep_metrics(lambda line: line.get("stage") != "rounds")

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from ..critic_quality import Quality
     from ..machine import Machine
     from ..models.critic import Critic
-    from ..store import RunDirectory
+    from ..run_directory import RunDirectory
     from ..tokens import Example
 
 
@@ -84,7 +84,8 @@ def main(config: Config) -> None:
     from ..models.critic import PaperHead, ReleasedHead, critic_from_actor, critic_from_config, save_critic
     from ..prompts import keep_template
     from ..records import Problem, Verdict
-    from ..store import RunDirectory, manifest, read_records
+    from ..run_directory import RunDirectory, manifest
+    from ..store import read_records
     from .training import finish, over_budget
 
     if not 0 <= config.held_out <= 0.5:

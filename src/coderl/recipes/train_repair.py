@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ..machine import Machine
     from ..models.actor import Actor
     from ..repair import Pair
-    from ..store import RunDirectory
+    from ..run_directory import RunDirectory
     from ..tokens import Example
 
 
@@ -71,7 +71,8 @@ def main(config: Config) -> None:
     from ..models.actor import load_actor, save_actor
     from ..records import Problem, Verdict
     from ..repair import repair_examples, repair_pairs
-    from ..store import RunDirectory, manifest, read_records
+    from ..run_directory import RunDirectory, manifest
+    from ..store import read_records
     from .training import finish, over_budget
 
     machine = this_machine(config.training.precision, config.training.threads)

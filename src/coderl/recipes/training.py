@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from ..fitting import Plan
     from ..machine import Machine
-    from ..store import RunDirectory
+    from ..run_directory import RunDirectory
     from ..tokens import Example
 
 

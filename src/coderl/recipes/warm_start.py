@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ..machine import Machine
     from ..models.actor import Actor
     from ..records import Problem
-    from ..store import RunDirectory
+    from ..run_directory import RunDirectory
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,8 @@ def main(config: Config) -> None:
     from ..machine import this_machine
     from ..models.actor import load_actor, save_actor
     from ..records import Problem
-    from ..store import RunDirectory, manifest, read_records
+    from ..run_directory import RunDirectory, manifest
+    from ..store import read_records
     from .training import finish
 
     machine = this_machine(config.training.precision, config.training.threads)

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from ..errors import DataError
 from ..records import OUTCOMES
-from ..store import RunDirectory
+from ..run_directory import RunDirectory
 
 AXES = ("step", "cpu_seconds")
 OUTCOME_KEYS = tuple(f"outcome/{outcome}" for outcome in OUTCOMES)
