@@ -14,12 +14,13 @@ Arms:
     repair-M         the same; where nothing passes, the M best failures are repaired first
     uncut           refine, with the prefix up to the highest score, not cut where failing is likelier (`--cut-below 0`)
     random, log-probability, pooled      refine, with the prefix by chance, before the actor's least sure token, by the critic's pooled reading
-    as-long, as-long-uncut               as refine and uncut, but with the share kept of another program: chance, at the critic's lengths
+    as-long, as-long-uncut               as refine and uncut, with the share kept of another problem's program: chance, at the critic's lengths
     repair-4-uncut                       repair-4 with the prefix of uncut
 """
 
 import argparse
 import json
+import math
 import random
 import signal
 import time
@@ -35,6 +36,7 @@ import numpy as np
 import torch
 from compare import BUDGET, HERE, WORK, chosen_rate, paired, shown
 from compare import Study as Comparison
+from scipy.stats import t
 
 from coderl.critic_sampling import Candidate, Rules, Seed, Team, Tree, at_random, by_critic, by_log_probability, search
 from coderl.engines.choose import Writer
@@ -63,18 +65,23 @@ ATTEMPTS = 2  # failed programs of a problem that are repaired in the measuremen
 
 
 class AsLong:
-    """Control: the share of the program that the critic kept of one of the programs seen so far, drawn by chance.
+    """Control: the share of a program that the critic kept of an earlier problem's program of the same difficulty, drawn by chance.
 
-    A longer prefix of a program that passes gives more programs for the tokens and more that pass, whoever chose it; this control keeps as
-    much as the critic does, but where it cuts says nothing about the program.
+    A longer prefix of a program that passes gives more programs for the tokens and more that pass; this control keeps as much as the critic
+    does, and where it cuts says nothing about the program. The first problem of each difficulty has the critic's own share.
     """
 
-    def __init__(self, rule: Seed, seed: int) -> None:
-        self.rule, self.draw, self.shares = rule, random.Random(seed), list[float]()
+    def __init__(self, rule: Seed, difficulties: Mapping[str, str | None], seed: int) -> None:
+        self.rule, self.difficulties, self.draw = rule, difficulties, random.Random(seed)
+        self.shares: dict[str | None, list[tuple[str, float]]] = defaultdict(list)
 
     def __call__(self, candidate: Candidate) -> int:
-        self.shares.append(self.rule(candidate) / max(1, len(candidate.ids)))
-        return round(self.draw.choice(self.shares) * len(candidate.ids))
+        name, length = candidate.program.problem, len(candidate.ids)
+        seen = self.shares[self.difficulties[name]]
+        own = (name, self.rule(candidate) / max(1, length))
+        _, share = self.draw.choice([one for one in seen if one[0] != name] or [own])
+        seen.append(own)
+        return round(share * length)
 
 
 class Arm(NamedTuple):
@@ -82,7 +89,7 @@ class Arm(NamedTuple):
 
     Fields:
         refine: rounds of refining in a cycle. repaired: M, 0 for no repair. prefix: see `Rules`.
-        matched: the prefixes are as long as those, but of other programs. pooled: the critic reads prefixes as whole programs.
+        matched: the prefixes are as long as those, but of other problems' programs. pooled: the critic reads prefixes as whole programs.
     """
 
     refine: int
@@ -174,6 +181,18 @@ class Stopwatch:
 
         return timed
 
+    def reading(self, critic: torch.nn.Module) -> None:
+        """The critic's passes, their time noted from here on."""
+
+        def before(*_: object) -> None:
+            self.seconds["scoring"] -= time.perf_counter()
+
+        def after(*_: object) -> None:
+            self.seconds["scoring"] += time.perf_counter()
+
+        critic.register_forward_pre_hook(before)
+        critic.register_forward_hook(after)
+
 
 class RememberingJudge:
     """The judge of all arms: the same text for the same problem is run once for each kind of tests."""
@@ -189,7 +208,7 @@ class RememberingJudge:
         fresh = {(tests, p.id, program.code): (p, program) for p, program in asked if (tests, p.id, program.code) not in self.known}
         for key, verdict in zip(fresh, self.judge.grade_many(fresh.values(), tests, stop), strict=True):
             self.known[key] = verdict
-        self.watch.seconds["judging"] += time.perf_counter() - began
+        self.watch.seconds[f"judging, {tests} tests"] += time.perf_counter() - began
         yield from (self.known[tests, problem.id, program.code] for problem, program in asked)
 
 
@@ -212,7 +231,7 @@ class Study(NamedTuple):
     def rules(self, arm: Arm, seed: int) -> Rules:
         """The rules of an arm: all alike but for what the arm is about."""
         prefix = partial(at_random, seed=seed) if arm.prefix is at_random else arm.prefix
-        prefix = AsLong(prefix, seed) if arm.matched else prefix
+        prefix = AsLong(prefix, {p.id: p.difficulty for p in self.problems}, seed) if arm.matched else prefix
         decoding = Decoding(self.settings.temperature, 0.95, 128)
         limits = (self.settings.samples, max(1, arm.repaired), arm.refine, int(arm.repaired > 0))
         return Rules(seed, *limits, prefix, True, self.settings.budget, decoding)
@@ -286,7 +305,8 @@ def run(settings: Settings, seed: int, arms: Sequence[str]) -> None:
         remembering = RememberingJudge(judge, watch)
         folders = (models.actor, models.folder / "critic" / "critic", models.folder / "repair" / "actor")
         everybody = team(cast(Judge, remembering), *folders)
-        assert everybody.repair is not None
+        assert everybody.repair is not None and everybody.critic is not None
+        watch.reading(everybody.critic.critic)
         everybody = everybody._replace(
             actor=everybody.actor._replace(engine=watch.writing(everybody.actor.engine, "sampling")),
             repair=everybody.repair._replace(engine=watch.writing(everybody.repair.engine, "repairing")),
@@ -310,10 +330,10 @@ def run(settings: Settings, seed: int, arms: Sequence[str]) -> None:
 def run_arm(study: Study, name: str, seed: int) -> dict[str, Any]:
     """One arm: scores of every problem."""
     arm = ARMS[name]
-    found = {}
+    rules, found = study.rules(arm, seed), {}
     with progress(f"{name}, seed {seed}", total=len(study.problems), unit="problems") as advance:
         for start in range(0, len(study.problems), 128):
-            for tree in search(study.team_of(arm), study.problems[start : start + 128], study.rules(arm, seed)):
+            for tree in search(study.team_of(arm), study.problems[start : start + 128], rules):
                 found[tree.problem.id] = scores(study, tree)
                 advance(1)
     greedy = greedy_passes(study) if name == "plain" else {}
@@ -453,7 +473,8 @@ def summary() -> str:
     parts = ", ".join(f"{100 * np.mean([critic['auc_within_at'][at] for critic in critics]):.0f}" for at in ("25", "50", "75", "100"))
     lines += [f"The critic on problems that it has not seen: right {quality['accuracy']:.1f} (most frequent outcome {quality['majority']:.1f}); "]
     lines[-1] += f"AUC within a problem {quality['auc_within']:.0f}; after 25, 50, 75, 100 % of the tokens: {parts}."
-    return "\n".join([*lines, *origin_table(records), *differences(records), *repair_table(), *cost_table(records)]) + "\n"
+    lines += [*origin_table(records), *where_nothing_passed(records), *differences(records), *repair_table(), *cost_table(records)]
+    return "\n".join(lines) + "\n"
 
 
 def mean_of(seeds: Mapping[int, Any], measure: str) -> float:
@@ -487,9 +508,10 @@ def differences(records: Records) -> list[str]:
     """Each arm against plain sampling, and the critic's prefix against those without one; by difficulty for the two headline measures."""
     pairs = [(arm, "plain") for arm in records if arm != "plain"]
     critics = [("refine", "random"), ("refine", "as-long"), ("refine", "log-probability"), ("pooled", "random")]
-    critics += [("uncut", "random"), ("uncut", "as-long-uncut"), ("uncut", "refine"), ("repair-4-uncut", "repair-4")]
+    critics += [("uncut", "random"), ("uncut", "as-long-uncut"), ("uncut", "refine"), ("as-long", "log-probability")]
+    critics += [("repair-4-uncut", "repair-4"), ("repair-4", "repair-1")]
     pairs += [pair for pair in critics if set(pair) <= set(records)]
-    measures = ("pass@1", "solved@1", "1@all by critic", "5@all by critic")
+    measures = ("pass@1", "pass@5", "solved@1", "1@all by critic", "5@all by critic")
     lines = ["", "Differences, paired over problems, 95 % intervals over seeds and problems; the paper's gains (Table 4, APPS, 770M) beside.", ""]
     lines += ["| arms | " + " | ".join(measures) + " | paper: pass@200 / pass@1000 / 1@1000 |", "|" + "---|" * (len(measures) + 2)]
     for first, second in pairs:
@@ -508,23 +530,54 @@ def differences(records: Records) -> list[str]:
 
 def repair_table() -> list[str]:
     """Repair alone, summed over seeds."""
-    total: dict[str, Counter[str]] = defaultdict(Counter)
-    for path in sorted((RESULTS / ALONE).glob("seed-*.json")):
-        for group, counter in json.loads(path.read_text(encoding="utf-8"))["groups"].items():
-            total[group].update(counter)
-    lines = ["", "Repair alone: share of attempts that pass the hidden tests, and tokens written for each program that does.", ""]
-    lines += ["| failed programs | attempts | repaired | by resampling | tokens a right program, repair | resampling |", "|---|---|---|---|---|---|"]
-    for group, c in total.items():
+    found = [json.loads(path.read_text(encoding="utf-8"))["groups"] for path in sorted((RESULTS / ALONE).glob("seed-*.json"))]
+    lines = ["", "Repair alone: share of attempts that pass the hidden tests, with the 95 % interval of the difference over seeds (Student's t;", ""]
+    lines[1] += " of groups that all seeds have 20 attempts in), and tokens written for each program that passes."
+    lines += ["| failed programs | attempts | repaired | by resampling | difference | tokens a right program, repair | resampling |"]
+    lines += ["|" + "---|" * 7]
+    for group in dict.fromkeys(group for groups in found for group in groups):
+        each = [Counter(groups[group]) for groups in found if group in groups]
+        c = sum(each, Counter())
+        gaps = [100 * (one["repair right"] - one["resampling right"]) / one["repair attempts"] for one in each if one["repair attempts"] >= 20]
+        gap = f"{np.mean(gaps):+.1f} ± {within(gaps):.1f}" if len(gaps) == len(found) > 1 else "-"
         cells = [f"{100 * c[f'{k} right'] / c[f'{k} attempts']:.1f}" for k in ("repair", "resampling")]
         costs = [f"{c[f'{k} tokens'] / c[f'{k} right']:.0f}" if c[f"{k} right"] else "-" for k in ("repair", "resampling")]
-        lines.append(f"| {group} | {c['repair attempts']} | {' | '.join(cells)} | {' | '.join(costs)} |")
+        lines.append(f"| {group} | {c['repair attempts']} | {' | '.join(cells)} | {gap} | {' | '.join(costs)} |")
     return lines
+
+
+def within(values: Sequence[float]) -> float:
+    """Half the 95 % interval of a mean."""
+    return float(t.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / math.sqrt(len(values)))
+
+
+def where_nothing_passed(records: Records) -> list[str]:
+    """Of the problems in which the arm with the most repaired programs repaired: its repaired programs beside plain's after the same first ones."""
+    arm = "repair-4"
+    if arm not in records:
+        return []
+    repaired, sampled = np.zeros(2), np.zeros(2)
+    for seed in set(records[arm]) & set(records["plain"]):
+        first = records["plain"][seed]["settings"]["samples"]
+        for name, one in records[arm][seed]["per_problem"].items():
+            if "repair" in one["by origin"]:
+                right, count = records["plain"][seed]["per_problem"][name]["by origin"]["sample"][:2]
+                sampled += (right, count - first)
+                repaired += one["by origin"]["repair"][:2]
+    shares = [f"{100 * right / count:.1f} % of {count:,.0f}" for right, count in (repaired, sampled)]
+    told = f"{shares[0]} repaired programs are right ({arm}), {shares[1]} further samples (plain)."
+    return ["", f"Where none of the first programs passes the examples: {told}"]
 
 
 def cost_table(records: Records) -> list[str]:
     """Wall seconds a problem by part; a text that an earlier arm had judged is not judged again, so the first arm pays most."""
     parts = sorted({part for seeds in records.values() for record in seeds.values() for part in record["seconds"]})
-    lines = ["", "Seconds a problem (wall, one thread; texts judged in an earlier arm are not judged again).", ""]
+    lines = [
+        "",
+        "Seconds a problem (wall, one thread; texts judged in an earlier arm are not judged again, so the first arm pays; hidden tests are",
+        "",
+    ]
+    lines[1] += " for the table and no part of the search; the pooled reading's passes are not told apart)."
     lines += ["| arm | " + " | ".join(parts) + " |", "|" + "---|" * (len(parts) + 1)]
     for arm, seeds in records.items():
         each = [np.mean([record["seconds"].get(part, 0.0) / len(record["per_problem"]) for record in seeds.values()]) for part in parts]
