@@ -570,16 +570,12 @@ def where_nothing_passed(records: Records) -> list[str]:
 
 
 def cost_table(records: Records) -> list[str]:
-    """Wall seconds a problem by part; a text that an earlier arm had judged is not judged again, so the first arm pays most."""
-    parts = sorted({part for seeds in records.values() for record in seeds.values() for part in record["seconds"]})
-    lines = [
-        "",
-        "Seconds a problem (wall, one thread; texts judged in an earlier arm are not judged again, so the first arm pays; hidden tests are",
-        "",
-    ]
-    lines[1] += " for the table and no part of the search; the pooled reading's passes are not told apart)."
-    lines += ["| arm | " + " | ".join(parts) + " |", "|" + "---|" * (len(parts) + 1)]
-    for arm, seeds in records.items():
+    """Wall seconds a problem by part, of the arms whose records tell all parts (records of before 2026-11-29 19:12 do not)."""
+    told = {arm: seeds for arm, seeds in records.items() if all("scoring" in record["seconds"] for record in seeds.values())}
+    parts = sorted({part for seeds in told.values() for record in seeds.values() for part in record["seconds"]})
+    note = "a text that an earlier arm had judged is not judged again, so plain pays for most; hidden tests are for the table, no part of the search"
+    lines = ["", f"Seconds a problem, wall, one thread: {note}.", "", "| arm | " + " | ".join(parts) + " |", "|" + "---|" * (len(parts) + 1)]
+    for arm, seeds in told.items():
         each = [np.mean([record["seconds"].get(part, 0.0) / len(record["per_problem"]) for record in seeds.values()]) for part in parts]
         lines.append(f"| {arm} | " + " | ".join(f"{seconds:.3f}" for seconds in each) + " |")
     return lines
