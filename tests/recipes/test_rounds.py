@@ -107,7 +107,7 @@ def test_two_rounds_run_and_are_left_alone_when_done(made, capsys):
         rounds.main(replace(config, problems_per_round=5))
     rounds.main(config)
     assert len([line for line in RunDirectory(made / "out").metrics() if line["stage"] == "rounds"]) == 3
-    with pytest.raises(CoderlError, match="rounds is 1, .* holds a complete run of 2"):
+    with pytest.raises(CoderlError, match=r"rounds is 1, .* holds a complete run of 2"):
         rounds.main(replace(config, rounds=1))
     stamp = Round(config, 2).file("programs").stat().st_mtime_ns
     rounds.main(replace(config, rounds=3))  # a complete run goes on too
