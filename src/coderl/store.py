@@ -34,6 +34,11 @@ R = TypeVar("R", bound=JsonRecord)
 
 
 def decode_line(line: bytes, path: Path, number: int) -> Any:
+    """The JSON of one line; `path` and `number` are for the error.
+
+    Raises:
+        DataError: it is no JSON in UTF-8.
+    """
     try:
         return json.loads(line.decode("utf-8"))
     except UnicodeDecodeError as error:
