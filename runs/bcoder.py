@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from compare import GRADIENT, HERE, TUNING_SEED, WORK, chosen_rate, paired, shown
+from compare import GRADIENT, HERE, TUNING_SEED, WORK, chosen_rate, paired, shown, trials
 from critics import Offline, prepare
 
 from coderl.examples import Limits, join_verdicts, judged_examples
@@ -38,7 +38,8 @@ from coderl.store import atomic_write, read_records
 from coderl.tokens import load_tokenizer
 
 RESULTS = HERE / "results" / "bcoder"
-UPDATES, TRIAL_UPDATES = (20, 60), (40, 80)  # of the value stage and of fine-tuning; as many as make B-Coder cost what CodeRL D costs
+UPDATES = (20, 60)  # of the value stage and of fine-tuning: B-Coder then costs what CodeRL D costs with its critic
+TRIAL_UPDATES = (40, 80)
 SAMPLES, ORDERS = 16, 20
 KS = (1, 5)
 
@@ -90,7 +91,7 @@ class Study(NamedTuple):
     """One seed: where its files lie and which commands make them.
 
     Fields:
-        curves: with the other lines of the paper's figure 1.
+        curves: with the lines of the paper's figure 1.
         trial: the form of a trial, which is judged on validation problems; empty: the form that the trials chose.
     """
 
@@ -194,25 +195,15 @@ class Study(NamedTuple):
         """Programs of one actor, judged on hidden and example tests, and scored by B-Coder."""
         out, problems = self.folder / "judged" / writer, ("--problems", self.judged)
         programs, greedy, verdicts = (out / f"{name}.jsonl" for name in ("programs", "greedy", "verdicts"))
-        drawn = (
-            "--greedy",
-            greedy,
-            "-n",
-            8 if self.trial else SAMPLES,
-            "--workers",
-            1,
-            "--seed",
-            self.seed + 1,
-            "--verdicts",
-            verdicts,
-            "--stop-at-first-failure",
-        )
+        samples = 8 if self.trial else SAMPLES
+        drawn = ("--greedy", greedy, "-n", samples, "--workers", 1, "--seed", self.seed + 1)
+        judged = ("--verdicts", verdicts, "--stop-at-first-failure")
         needs = self.start.study.start_step if writer == "warm-start" else self.name(writer)
         grade = ("--stop-at-first-failure", "--workers", 1)
         hidden = words("grade", *problems, "--programs", greedy, "--out", out / "greedy_verdicts.jsonl", *grade)
         example = words("grade", *problems, "--programs", programs, "--out", out / "example_verdicts.jsonl", "--tests", "example", *grade)
         rank = words("bcoder", "rank", "--model", self.actor("bcoder"), *problems, "--programs", programs, "--out", out / "scores.jsonl")
-        write = words("sample", "--model", self.actor(writer), *problems, "--out", programs, *drawn)
+        write = words("sample", "--model", self.actor(writer), *problems, "--out", programs, *drawn, *judged)
         return [
             self.step(f"write-{writer}", f"programs of {WRITERS[writer]}, judged", write, needs),
             self.step(f"greedy-{writer}", "greedy programs, judged", hidden, self.name(f"write-{writer}")),
@@ -232,6 +223,9 @@ class Pool(NamedTuple):
 
     def of(self, problem: str) -> list[tuple[str, int]]:
         return sorted(key for key in self.verdicts if key[0] == problem)
+
+    def log_probability(self, key: tuple[str, int]) -> float:
+        return self.programs[key].logprob or 0.0
 
 
 def read_pool(study: Study, writer: str) -> Pool:
@@ -292,8 +286,8 @@ def scores_of(study: Study, writer: str, pool: Pool) -> dict[str, Callable[[tupl
     return {
         "recovered": lambda key: scores[key].score,
         "advantage": lambda key: scores[key].advantage,
-        "logprob": lambda key: pool.programs[key].logprob or 0.0,
-        "mean-logprob": lambda key: (pool.programs[key].logprob or 0.0) / max(1, pool.programs[key].tokens or 1),
+        "logprob": pool.log_probability,
+        "mean-logprob": lambda key: pool.log_probability(key) / max(1, pool.programs[key].tokens or 1),
         "critic": critic.__getitem__,
     }
 
@@ -434,31 +428,20 @@ def curve_lines(found: Mapping[str, Mapping[int, Any]]) -> list[str]:
     return lines
 
 
-def trials() -> list[dict[str, Any]]:
-    path = RESULTS / "trials.jsonl"
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
-
-
 def chosen_form() -> str:
     """The form of the trial with the best mean of what B-Coder is measured by: pass@1 unranked and by recovered reward; without trials as given."""
-    return max(trials(), key=lambda line: line["pass@1"] + line["recovered"])["form"] if trials() else "as given"
+    return max(trials(RESULTS), key=lambda line: line["pass@1"] + line["recovered"])["form"] if trials(RESULTS) else "as given"
 
 
 def tune(cores: int) -> None:
     """Every form on validation problems; trials that are written down are not made again."""
-    known = [{name: line[name] for name in ("form", "updates")} for line in trials()]
+    known = [{name: line[name] for name in ("form", "updates")} for line in trials(RESULTS)]
     wanted = [study for study in (Study(TUNING_SEED, trial=form) for form in FORMS) if study.settings not in known]
     if not wanted:
         return
     start = wanted[0].start
     steps = [*prepare([start], cores), *start.sampling(), *(step for study in wanted for step in study.steps())]
-    try:
-        run_steps(steps, WORK / "bcoder-trials", cores, preload=PRELOAD)
-    finally:
-        done = finished_steps(steps, WORK / "bcoder-trials")
-        for study in wanted:
-            if all(step.name in done for step in study.steps()):
-                keep_trial(study, done)
+    chain(steps, WORK / "bcoder-trials", cores, wanted, keep_trial)
 
 
 def keep_trial(study: Study, costs: Mapping[str, StepCost]) -> None:
@@ -466,7 +449,7 @@ def keep_trial(study: Study, costs: Mapping[str, StepCost]) -> None:
     pool = read_pool(study, "bcoder")
     scores = {(s.problem, s.index): s.score for s in read_records(study.folder / "judged" / "bcoder" / "scores.jsonl", ProgramScore)}
     plain = unranked(pool)
-    best = {"recovered": ranked(pool, scores.__getitem__), "logprob": ranked(pool, lambda key: pool.programs[key].logprob or 0.0)}
+    best = {"recovered": ranked(pool, scores.__getitem__), "logprob": ranked(pool, pool.log_probability)}
     line: dict[str, Any] = {**study.settings, "seed": study.seed}
     line["cpu_seconds"] = round(sum(costs[study.name(name)].cpu_seconds for name in ("value", "bcoder")))
     line |= {m: round(statistics.mean(one[m] for one in plain.values()), 4) for m in ("pass@1", "greedy")}
@@ -483,7 +466,7 @@ def trial_lines() -> list[str]:
         "| form | updates: values, fine-tuning | CPU s | pass@1 | greedy | ranked by recovered reward | by log-probability |",
         "|---|---|---|---|---|---|---|",
     ]
-    for line in trials():
+    for line in trials(RESULTS):
         shares = " | ".join(f"{100 * line[m]:.1f}" for m in ("pass@1", "greedy", "recovered", "logprob"))
         lines.append(f"| {line['form']} | {', '.join(map(str, line['updates']))} | {line['cpu_seconds']} | {shares} |")
     return lines
@@ -492,7 +475,7 @@ def trial_lines() -> list[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
-    parser.add_argument("--curves", type=int, default=3, help="the first so many seeds also make the other learning curves of figure 1")
+    parser.add_argument("--curves", type=int, default=3, help="the first so many seeds also make the learning curves of figure 1")
     parser.add_argument("--cores", type=int, default=2, help="CPU cores; a step takes one")
     parser.add_argument("--tune", action="store_true", help="try B-Coder's settings on validation problems")
     parser.add_argument("--table", action="store_true", help="only make the table anew")
@@ -523,13 +506,18 @@ def run(studies: Sequence[Study], cores: int) -> None:
     before = prepare([study.start for study in waiting], cores)
     before += [step for study in waiting for step in (*study.start.sampling(), *study.start.values("prefixes"))]
     steps = [*before, *(step for study in waiting for step in study.steps())]
+    chain(steps, WORK / "critics", cores, waiting, keep)
+
+
+def chain(steps: Sequence[Step], folder: Path, cores: int, studies: Sequence[Study], kept: Callable[[Study, Mapping[str, StepCost]], None]) -> None:
+    """Run the steps; studies that are finished are kept, whatever happens to the others."""
     try:
-        run_steps(steps, WORK / "critics", cores, preload=PRELOAD)
+        run_steps(steps, folder, cores, preload=PRELOAD)
     finally:
-        done = finished_steps(steps, WORK / "critics")
-        for study in waiting:
+        done = finished_steps(steps, folder)
+        for study in studies:
             if all(step.name in done for step in study.steps()):
-                keep(study, done)
+                kept(study, done)
 
 
 if __name__ == "__main__":

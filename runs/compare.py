@@ -301,8 +301,9 @@ def tune(study: Study, arms: Sequence[str], rates: Sequence[float], budget: int,
                     stream.write(json.dumps(line) + "\n")
 
 
-def trials() -> list[dict[str, Any]]:
-    path = RESULTS / "trials.jsonl"
+def trials(results: Path = RESULTS) -> list[dict[str, Any]]:
+    """The lines of a study's trials.jsonl; none before the first."""
+    path = results / "trials.jsonl"
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
 
 

@@ -58,7 +58,6 @@ from coderl.tokens import decode, encode_prompt
 
 RESULTS = HERE / "results" / "critic_sampling"
 LEARNT, GIVEN = 1_200, 8  # problems and programs that critic and repair model learn from
-ENDLESS = 1_000  # rounds: the budget ends them
 QUARTERS = (0.25, 0.5, 0.75, 1.0)
 ALONE = "repair-alone"
 ATTEMPTS = 2  # failed programs of a problem that are repaired in the measurement of repair alone, and attempts at each
@@ -570,7 +569,7 @@ def where_nothing_passed(records: Records) -> list[str]:
 
 
 def cost_table(records: Records) -> list[str]:
-    """Wall seconds a problem by part, of the arms whose records tell all parts (records of before 2026-11-29 19:12 do not)."""
+    """Wall seconds a problem by part, of the arms whose records tell all parts."""
     told = {arm: seeds for arm, seeds in records.items() if all("scoring" in record["seconds"] for record in seeds.values())}
     parts = sorted({part for seeds in told.values() for record in seeds.values() for part in record["seconds"]})
     note = "a text that an earlier arm had judged is not judged again, so plain pays for most; hidden tests are for the table, no part of the search"

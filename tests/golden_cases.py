@@ -114,14 +114,14 @@ def exact_states(directory: Path, values: dict[str, Tensor]) -> Tensor:
 
 
 def assert_recorded(found: Tensor, recorded: Tensor, exact: Tensor, case: str) -> None:
-    """Ours equals the recorded numbers within `LOSS`, but for the rounding that the recorded ones have themselves.
+    """Ours equals the recorded numbers within `LOSS`; where those are more than half of it from their exact values, within their own error besides.
 
-    They are float32 of one CPU, farther than `LOSS` from their exact values in a few places, which another CPU cannot be asked to meet.
-    So ours and the recorded must both be within `RECORDED` of the exact values, and ours within `LOSS` of the exact and of the recorded ones
-    but for 5 in a thousand.
+    The recorded numbers are float32 of one CPU. In a few places of the longest case they are more than `LOSS` from the exact values, so that
+    another CPU cannot be asked to meet them there; everywhere else, and in all other cases, nothing but `LOSS` is allowed.
     """
-    for name, numbers in (("ours", found), ("recorded", recorded)):
-        torch.testing.assert_close(numbers.double(), exact, atol=RECORDED, rtol=0, msg=lambda text, n=name: f"{case}, {n} against exact: {text}")
-    for name, numbers in (("exact", exact), ("recorded", recorded.double())):
-        far = (found.double() - numbers).abs() > LOSS
-        assert far.double().mean() <= 0.005, f"{case}: {int(far.sum())} of {far.numel()} numbers are not the {name} ones"
+    rounding = (exact - recorded.double()).abs()
+    assert rounding.max() <= RECORDED, f"{case}: the recorded numbers are {rounding.max():.2e} from the exact ones"
+    assert (rounding > LOSS / 2).double().mean() < 0.05, f"{case}: the recorded numbers are not the exact ones as a whole"
+    allowed = LOSS + torch.where(rounding > LOSS / 2, rounding, 0.0)
+    far = (found.double() - recorded.double()).abs() > allowed
+    assert not far.any(), f"{case}: {int(far.sum())} of {far.numel()} numbers are not the recorded ones"

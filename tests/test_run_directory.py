@@ -33,6 +33,7 @@ def test_a_complete_run_is_done_only_for_the_settings_that_it_was_made_with(tmp_
     class Settings:
         updates: int
         threads: int = 1
+        accumulate: int = 1
         part: SomeConfig = SomeConfig(Path("a"))
 
     run = RunDirectory(tmp_path / "run")
@@ -40,7 +41,7 @@ def test_a_complete_run_is_done_only_for_the_settings_that_it_was_made_with(tmp_
     run.start(manifest(Settings(200)))
     assert not run.is_done(Settings(800))  # unfinished: `start` is who refuses
     run.finish()
-    assert run.is_done(Settings(200)) and run.is_done(Settings(200, threads=2))
+    assert run.is_done(Settings(200)) and run.is_done(Settings(200, threads=2)) and run.is_done(Settings(200, accumulate=4))
     assert run.is_done(Settings(200, part=SomeConfig(Path("a").resolve())))  # the same place
     for other, text in ((Settings(800), "updates was 200, now it is 800"), (Settings(200, part=SomeConfig(Path("a"), 4)), "seed was 3, now it is 4")):
         with pytest.raises(CoderlError, match=f"holds a complete run whose {text}; choose another --out"):
